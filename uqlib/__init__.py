@@ -1,0 +1,1 @@
+"""Uncertainty quantification for neural-network interatomic potentials."""
