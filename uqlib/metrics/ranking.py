@@ -160,8 +160,8 @@ def sparsification_curve(error: Tensor, uncertainty: Tensor) -> tuple[Tensor, Te
 
     Returns:
         Share thrown away (n,), from 0 up to 1 - 1/n; remaining error (n,) by this uncertainty; remaining error (n,)
-        by an oracle that knows the errors. Errors are divided by that of the whole set. Where uncertainties tie, the curve
-        is the mean over all orders of the tied predictions.
+        by an oracle that knows the errors. Errors are divided by that of the whole set. Where uncertainties tie,
+        the curve is the mean over all orders of the tied predictions.
 
     Raises:
         ValueError: Lengths differ, empty, or not finite.

@@ -1,0 +1,177 @@
+"""The waist of the library: what a potential predicts, and what a method of uncertainty quantification is.
+
+Everything above (metrics, calibration, attacks, dynamics) takes a `Predictor`; everything below serves `evaluate`,
+the only place where forces are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from uqlib.batch import Batch
+from uqlib.datasets import Dataset
+from uqlib.painn import Geometry, PaiNN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One pass of a network. With M members every tensor has a leading axis of length M."""
+
+    energy: Tensor  # (S,)        eV, float64
+    forces: Tensor  # (N, 3)      eV/Å
+    stress: Tensor  # (S, 3, 3)   eV/Å³; nan where a structure is not periodic in all directions
+    features: Tensor  # (N, F)    final scalar features
+    heads: Mapping[str, Tensor]  # name -> (N, K)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Energies, forces and how far to trust them.
+
+    `unit` says what `force_uncertainty` is: "eV/Å" a standard deviation of one force component, "nats" a score that
+    can only rank. `energy_uncertainty` is in eV (a standard deviation) or nats accordingly.
+    """
+
+    energy: Tensor  # (S,)    eV
+    forces: Tensor  # (N, 3)  eV/Å
+    force_uncertainty: Tensor  # (N,)    larger = trust less
+    energy_uncertainty: Tensor | None = None  # (S,)
+    stress: Tensor | None = None  # (S, 3, 3)  eV/Å³
+    unit: Literal["eV/Å", "nats"] = "eV/Å"
+
+    def __post_init__(self) -> None:
+        structures, atoms = self.energy.shape, self.forces.shape
+        if len(structures) != 1 or len(atoms) != 2 or atoms[1] != 3:
+            raise ValueError(f"energy, forces: got {tuple(structures)}, {tuple(atoms)}, expected (S,) and (N, 3)")
+        if self.force_uncertainty.shape != atoms[:1]:
+            raise ValueError(
+                f"force_uncertainty: got {tuple(self.force_uncertainty.shape)}, expected one number an atom, {(atoms[0],)}"
+            )
+        if self.energy_uncertainty is not None and self.energy_uncertainty.shape != structures:
+            raise ValueError(
+                f"energy_uncertainty: got {tuple(self.energy_uncertainty.shape)}, expected one a structure, {tuple(structures)}"
+            )
+        if self.unit not in ("eV/Å", "nats"):
+            raise ValueError(f"unit: got {self.unit!r}, expected 'eV/Å' or 'nats'")
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A fitted potential with uncertainties."""
+
+    @property
+    def cutoff(self) -> float:
+        """Å, of the neighbour pairs it wants to see."""
+        ...
+
+    def predict(self, batch: Batch) -> Prediction:
+        """Differentiable exactly when `batch.positions.requires_grad`."""
+        ...
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A recipe: hyper-parameters now, training later."""
+
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int) -> Predictor: ...
+
+
+def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
+    """Energies and their derivatives: forces by autograd, stress from the same pair forces.
+
+    The derivative is taken with respect to distances and directions of the pairs and brought to positions by a
+    closed chain rule, so that training never differentiates square roots and sines twice. Results are
+    differentiable in the weights with `train=True`, and in the positions where `batch.positions.requires_grad`.
+    Raises ValueError for elements that the network does not know and for pairs found with another cutoff.
+    """
+    if batch.cutoff != model.cutoff:
+        raise ValueError(f"batch: its pairs reach to {batch.cutoff} Å, this network needs {model.cutoff} Å")
+    on_tape = batch.positions.requires_grad
+    species = model.species(batch.atomic_numbers)
+    with torch.set_grad_enabled(on_tape):
+        geometry = Geometry.of(batch, model.radial)
+    with torch.enable_grad():
+        members = model.members or 1
+        basis, direction = geometry.basis.repeat(members, 1), geometry.direction.repeat(members, 1)
+        if not on_tape:
+            basis.requires_grad_()
+            direction.requires_grad_()
+        rows, pairs = _one_network_of_many(model, species, batch.pairs)
+        atomwise = model(rows, pairs, basis, direction)
+        by_basis, by_direction = torch.autograd.grad(
+            atomwise.energy.sum(), (basis, direction), create_graph=train or on_tape, materialize_grads=True
+        )
+    with torch.set_grad_enabled(train or on_tape):
+        by_basis, by_direction = by_basis.unflatten(0, (members, -1)), by_direction.unflatten(0, (members, -1))
+        pull = _pair_gradient(geometry, by_basis, by_direction)
+        result = Evaluation(
+            energy=_structure_energy(model, batch, species, atomwise.energy.unflatten(0, (members, -1))),
+            forces=pull.new_zeros(members, batch.n_atoms, 3)
+            .index_add(1, batch.pairs[0], pull)
+            .index_add(1, batch.pairs[1], pull, alpha=-1),
+            stress=_stress(batch, geometry, pull),
+            features=atomwise.features.unflatten(0, (members, -1)),
+            heads={name: value.unflatten(0, (members, -1)) for name, value in atomwise.heads.items()},
+        )
+    return _finish(result, squeeze=model.members is None, detach=not (train or on_tape))
+
+
+def _one_network_of_many(model: PaiNN, species: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of the embedding and pairs for M members as one graph: member m's atoms start at row m·N."""
+    if model.members is None:
+        return species, pairs
+    member = torch.arange(model.members, device=species.device)[:, None]
+    kinds = len(model.atom_energies)
+    rows = (species + member * kinds).flatten()
+    return rows, (pairs[:, None] + member * len(species)).flatten(1)
+
+
+def _pair_gradient(geometry: Geometry, by_basis: Tensor, by_direction: Tensor) -> Tensor:
+    """(M, E, 3) derivative of the energy with respect to the vector of each pair, eV/Å.
+
+    d = |r| and u = r/d give dE/dr = u (dE/dB · dB/dd) + (dE/du - u (u · dE/du)) / d.
+    """
+    u = geometry.direction
+    radial = (by_basis * geometry.slope).sum(-1, keepdim=True)
+    along = (by_direction * u).sum(-1, keepdim=True)
+    return radial * u + (by_direction - along * u) / geometry.distance
+
+
+def _structure_energy(model: PaiNN, batch: Batch, species: Tensor, atom_energy: Tensor) -> Tensor:
+    """(M, S) totals in float64: the references are thousands of eV, what the network adds is a few."""
+    reference = model.atom_energies.index_select(0, species)
+    total = atom_energy.double() + reference
+    start = total.new_zeros(len(total), batch.n_structures)
+    return start.index_add(1, batch.structure_of_atom, total)
+
+
+def _stress(batch: Batch, geometry: Geometry, pull: Tensor) -> Tensor:
+    """(M, S, 3, 3) virial over volume, eV/Å³, positive under tension as in ASE; nan without a volume."""
+    vector = geometry.direction * geometry.distance
+    structure = batch.structure_of_atom.index_select(0, batch.pairs[0])
+    outer = (pull.unsqueeze(-1) * vector.unsqueeze(-2)).flatten(-2)
+    virial = outer.new_zeros(len(pull), batch.n_structures, 9).index_add(1, structure, outer).unflatten(-1, (3, 3))
+    volume = torch.linalg.det(batch.cell).abs()
+    volume = torch.where(volume > 0, volume, torch.full_like(volume, torch.nan))
+    return 0.5 * (virial + virial.mT) / volume[:, None, None]
+
+
+def _finish(evaluation: Evaluation, *, squeeze: bool, detach: bool) -> Evaluation:
+    """Drop the member axis of a single network, and the tape where nobody asked for it."""
+
+    def finish(tensor: Tensor) -> Tensor:
+        tensor = tensor[0] if squeeze else tensor
+        return tensor.detach() if detach else tensor
+
+    return Evaluation(
+        energy=finish(evaluation.energy),
+        forces=finish(evaluation.forces),
+        stress=finish(evaluation.stress),
+        features=finish(evaluation.features),
+        heads={name: finish(value) for name, value in evaluation.heads.items()},
+    )
