@@ -1,0 +1,178 @@
+"""Build the book: execute the chapters (each once per change), then render the site into `_build/html`.
+
+python book/build.py                      the whole book
+python book/build.py --chapter painn      one chapter executed; the others as they are
+python book/build.py --check              are all notebooks in the form they have in git?
+python book/build.py --fix                bring them there
+python book/build.py --repository URL     set the repository's address everywhere
+"""
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import execute
+import notebooks
+import yaml
+from filelock import FileLock
+
+ROOT = notebooks.ROOT
+SITE = execute.BUILD / "html"
+DOCTREES = execute.BUILD / ".doctrees"
+SITE_KEY = execute.BUILD / "site.key"
+NOT_PAGES = {".ipynb", ".py", ".pyc"}  # at the top of book/; folders are copied whole
+
+WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/_viewer/**/*")
+"""A change in these may touch every page, and Sphinx does not notice all of them: the site is then rendered anew."""
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Execute the chapters and render the book into _build/html.")
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument("--chapter", metavar="NAME", help="execute this chapter only; render the others as they are")
+    task.add_argument("--check", action="store_true", help="check that notebooks are in the form they have in git")
+    task.add_argument("--fix", action="store_true", help="bring the notebooks into that form")
+    task.add_argument("--repository", metavar="URL", help="set the address of the book's repository")
+    arguments = parser.parse_args()
+    if arguments.check:
+        return check()
+    if arguments.fix:
+        return fix()
+    if arguments.repository is not None:
+        return repository(arguments.repository)
+    return build([arguments.chapter] if arguments.chapter else notebooks.chapter_names())
+
+
+def build(names: list[str]) -> int:
+    """Execute the named chapters and render the site."""
+    failed = [name for name in names if not _execute(name)]
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}. The site was not rendered.", file=sys.stderr)
+        return 1
+    with FileLock(execute.BUILD / "site.lock"):
+        gather()
+        status = render()
+    if status == 0:
+        print(f"\nThe book: {(SITE / 'index.html').as_uri()}\nor `make serve`, which also works across a network mount")
+    return status
+
+
+def _execute(name: str) -> bool:
+    fresh = name in notebooks.chapter_names() and execute.is_fresh(name)
+    print(f"{name}: {'unchanged' if fresh else 'executing'} ...", flush=True)
+    try:
+        cost = execute.execute(name).metadata["uqlib"]
+    except (execute.ChapterFailed, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return False
+    print(f"{name}: {cost['seconds']:.0f} s, {cost['peak_mb']} MB at most, {cost['cores']} cores", flush=True)
+    return True
+
+
+def gather() -> None:
+    """Bring `_build/executed` in line with `book/`: the tree that Sphinx reads.
+
+    Only what differs is written, so that Sphinx reads only what changed. A chapter that was never executed is there
+    without outputs.
+    """
+    wanted: dict[Path, bytes] = {Path("_config.yml"): _effective_config(), Path("_toc.yml"): notebooks.TOC.read_bytes()}
+    for path in sorted((ROOT / "book").rglob("*")):
+        relative = path.relative_to(ROOT)
+        top = len(relative.parts) == 2
+        if path.is_file() and "__pycache__" not in path.parts and not (top and path.suffix in NOT_PAGES):
+            wanted[relative] = path.read_bytes()
+    for path in (ROOT / "book").glob("*.ipynb"):
+        done = execute.executed_path(path.stem)
+        wanted[Path("book") / path.name] = (done if done.exists() else path).read_bytes()
+    for path in sorted(execute.EXECUTED.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(execute.EXECUTED) not in wanted:
+            path.unlink()
+    for relative, content in wanted.items():
+        target = execute.EXECUTED / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != content:
+            target.write_bytes(content)
+
+
+def _effective_config() -> bytes:
+    """`_config.yml`, without the launch and repository buttons as long as there is no repository to point at."""
+    config = yaml.safe_load(notebooks.CONFIG.read_text(encoding="utf-8"))
+    if not notebooks.repository_url():
+        for section in ("repository", "launch_buttons"):
+            config.pop(section, None)
+        for key in [key for key in config.get("html", {}) if key.startswith("use_") and key.endswith("_button")]:
+            del config["html"][key]
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+
+
+def render() -> int:
+    """Run Jupyter Book over the gathered tree, warnings as errors; returns its exit status."""
+    key = _site_key()
+    if not SITE_KEY.exists() or SITE_KEY.read_text() != key:
+        _forget_site()
+    start = time.perf_counter()
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", execute.EXECUTED, "--path-output", ROOT]
+    status = subprocess.run([*map(str, command), "-q", "-W", "-n", "--keep-going"], check=False).returncode
+    if status:
+        _forget_site()  # Sphinx repeats no warning for a page that it has read: the next try starts over
+        return status
+    SITE_KEY.write_text(key)
+    print(f"rendered in {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+def _site_key() -> str:
+    total = hashlib.sha256((execute.EXECUTED / "_config.yml").read_bytes())
+    for path in sorted(path for pattern in WHOLE_SITE for path in ROOT.glob(pattern)):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(f"\n{path.relative_to(ROOT).as_posix()}\n".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _forget_site() -> None:
+    SITE_KEY.unlink(missing_ok=True)
+    for folder in (SITE, DOCTREES):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check() -> int:
+    """Report every notebook that is not in its normal form."""
+    bad = {path.name: notebooks.faults(path) for path in sorted((ROOT / "book").glob("*.ipynb"))}
+    for name, found in bad.items():
+        for fault in found:
+            print(f"book/{name}: {fault}. Remedy: make format", file=sys.stderr)
+    return 1 if any(bad.values()) else 0
+
+
+def fix() -> int:
+    """Bring every notebook into its normal form."""
+    status = 0
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        try:
+            if notebooks.fix(path):
+                print(f"book/{path.name}: brought into its normal form")
+        except ValueError as error:
+            print(f"book/{path.name}: {error}", file=sys.stderr)
+            status = 1
+    return status
+
+
+def repository(url: str) -> int:
+    """Set the repository's address."""
+    try:
+        notebooks.set_repository(url)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"the book's repository is {notebooks.repository_url()}; `make book` puts the launch buttons on the pages")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
