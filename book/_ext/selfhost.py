@@ -1,0 +1,80 @@
+"""Serve every script from the site itself: the viewer, widgets without a kernel, formulas.
+
+The scripts are put under `_static/`, and Sphinx, MyST-NB and the theme are told to look there. Pages load only what
+they use. All addresses are relative, so that the site works under any prefix of any host, and from a disk.
+"""
+
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+from uqlib import _viewer
+
+HERE = Path(__file__).parent
+ARCHIVES = ("html-manager-1.0.15.zip", "require-2.3.8.zip", "mathjax-3.2.2.zip")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+FRONT_ENDS = {"anywidget": "anywidget/index.js", "nglview": "nglview-js-widgets/index.js"}
+"""Front ends that Python packages bring: name in the site, place under `share/jupyter/nbextensions`."""
+
+
+def point_here(app: Sphinx, config: Config) -> None:
+    """Replace the addresses of public servers by our own."""
+    config["mathjax_path"] = "mathjax/tex-chtml-full.js"
+    config["nb_ipywidgets_js"] = {"require/require.js": {}, "widgets/paths.js": {}, "html-manager/embed-amd.js": {}}
+
+
+def copy_assets(app: Sphinx) -> None:
+    """Fill `_static/` before the pages are written, so that they can name each script's checksum."""
+    if app.builder.format != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    for name in ARCHIVES:
+        with zipfile.ZipFile(HERE / "vendor" / name) as archive:
+            archive.extractall(static)
+    for name, place in FRONT_ENDS.items():
+        source = Path(sys.prefix) / "share/jupyter/nbextensions" / place
+        (static / "widgets" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, static / "widgets" / name / "index.js")
+    shutil.copyfile(HERE / "paths.js", static / "widgets/paths.js")
+    (static / "viewer").mkdir(exist_ok=True)
+    (static / "viewer/uqlib-viewer.js").write_text(_viewer.page_script(), encoding="utf-8")
+    (static / "viewer/uqlib-viewer.css").write_text(_viewer.style(), encoding="utf-8")
+    (static / "viewer/uqlib-engine.js").write_text(_viewer.engine_script(), encoding="utf-8")
+
+
+def load_viewer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Load our viewer on the pages that show structures."""
+    if "uqv-" in context.get("body", ""):
+        app.add_css_file("viewer/uqlib-viewer.css")
+        app.add_js_file("viewer/uqlib-viewer.js", loading_method="defer")
+
+
+def drop_idle_widgets(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Leave out the state of widgets that no output shows, such as progress bars that were taken away.
+
+    Without state MyST-NB loads no widget manager, which spares the page several megabytes.
+    """
+    if not str(app.env.doc2path(docname)).endswith(".ipynb"):
+        return
+    notebook = json.loads(source[0])
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    if notebook["metadata"].get("widgets") and not any(WIDGET_VIEW in output.get("data", {}) for output in outputs):
+        del notebook["metadata"]["widgets"]
+        source[0] = json.dumps(notebook)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("config-inited", point_here, priority=100)
+    app.connect("builder-inited", copy_assets)
+    app.connect("source-read", drop_idle_widgets)
+    app.connect("html-page-context", load_viewer)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
