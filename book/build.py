@@ -17,7 +17,6 @@ from pathlib import Path
 
 import execute
 import notebooks
-import yaml
 from filelock import FileLock
 
 ROOT = notebooks.ROOT
@@ -80,7 +79,7 @@ def gather() -> None:
     Only what differs is written, so that Sphinx reads only what changed. A chapter that was never executed is there
     without outputs.
     """
-    wanted: dict[Path, bytes] = {Path("_config.yml"): _effective_config(), Path("_toc.yml"): notebooks.TOC.read_bytes()}
+    wanted = {Path(path.name): path.read_bytes() for path in (notebooks.CONFIG, notebooks.TOC)}
     for path in sorted((ROOT / "book").rglob("*")):
         relative = path.relative_to(ROOT)
         top = len(relative.parts) == 2
@@ -99,38 +98,33 @@ def gather() -> None:
             target.write_bytes(content)
 
 
-def _effective_config() -> bytes:
-    """`_config.yml`, without the launch and repository buttons as long as there is no repository to point at."""
-    config = yaml.safe_load(notebooks.CONFIG.read_text(encoding="utf-8"))
-    if not notebooks.repository_url():
-        for section in ("repository", "launch_buttons"):
-            config.pop(section, None)
-        for key in [key for key in config.get("html", {}) if key.startswith("use_") and key.endswith("_button")]:
-            del config["html"][key]
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
-
-
 def render() -> int:
     """Run Jupyter Book over the gathered tree, warnings as errors; returns its exit status."""
-    key = _site_key()
-    if not SITE_KEY.exists() or SITE_KEY.read_text() != key:
+    frame, pages = _digest(ROOT, WHOLE_SITE), _digest(execute.EXECUTED, ("**/*",))
+    before = SITE_KEY.read_text().split() if SITE_KEY.exists() else ["", ""]
+    if before == [frame, pages]:
+        print("site: unchanged")
+        return 0
+    if before[0] != frame:
         _forget_site()
     start = time.perf_counter()
     command = [Path(sys.executable).with_name("jupyter-book"), "build", execute.EXECUTED, "--path-output", ROOT]
-    status = subprocess.run([*map(str, command), "-q", "-W", "-n", "--keep-going"], check=False).returncode
-    if status:
+    options = ["-q", "-W", "-n", "--keep-going"]
+    done = subprocess.run([*map(str, command), *options], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
         _forget_site()  # Sphinx repeats no warning for a page that it has read: the next try starts over
-        return status
-    SITE_KEY.write_text(key)
-    print(f"rendered in {time.perf_counter() - start:.0f} s")
+        return done.returncode
+    SITE_KEY.write_text(f"{frame} {pages}")
+    print(f"site: rendered in {time.perf_counter() - start:.0f} s")
     return 0
 
 
-def _site_key() -> str:
-    total = hashlib.sha256((execute.EXECUTED / "_config.yml").read_bytes())
-    for path in sorted(path for pattern in WHOLE_SITE for path in ROOT.glob(pattern)):
+def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
+    total = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         if path.is_file() and "__pycache__" not in path.parts:
-            total.update(f"\n{path.relative_to(ROOT).as_posix()}\n".encode())
+            total.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
             total.update(path.read_bytes())
     return total.hexdigest()
 

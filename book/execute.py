@@ -28,11 +28,17 @@ DEPENDENCIES = ("uqlib/**/*", "requirements.lock", "book/execute.py")
 """What a run depends on besides the notebook: the library with its data, the pinned packages, this file."""
 
 ENVIRONMENT = {
-    "TQDM_DISABLE": "1",  # no progress bars in a page that never moves
     "UQLIB_STATIC_HTML": "1",  # viewers that need no kernel
     "PYTHONHASHSEED": "0",
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not one that the user registered
 }
+
+NO_PROGRESS_BARS = """\
+from functools import partialmethod
+from tqdm.auto import tqdm
+tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+"""
+"""Run before the first cell: a bar that stands still on a page tells nobody anything."""
 
 
 class ChapterFailed(RuntimeError):
@@ -93,8 +99,7 @@ def _run(name: str) -> nbformat.NotebookNode:
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         copy = Path(folder) / f"{name}.ipynb"  # what a cell writes beside its notebook is gone afterwards
         copy.write_bytes(notebooks.source(name).read_bytes())
-        (Path(folder) / "ipython").mkdir()
-        with _environment({**ENVIRONMENT, "IPYTHONDIR": str(Path(folder) / "ipython")}), _PeakMemory() as memory:
+        with _environment({**ENVIRONMENT, "IPYTHONDIR": _profile(Path(folder))}), _PeakMemory() as memory:
             start = time.perf_counter()
             result = NotebookRun(copy, default_timeout=CELL_TIMEOUT, kernel="python3").execute()
             seconds = time.perf_counter() - start
@@ -111,6 +116,17 @@ def _run(name: str) -> nbformat.NotebookNode:
         "digest": key,
     }
     return notebook
+
+
+def _profile(folder: Path) -> str:
+    """A profile of IPython's own, so that nobody's start-up files take part in the run."""
+    profile = folder / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    # Errors only: on every start the kernel warns that it listens on a local port.
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+    (profile / "startup").mkdir()
+    (profile / "startup" / "quiet.py").write_text(NO_PROGRESS_BARS)
+    return str(profile.parent)
 
 
 def _replace(path: Path, notebook: nbformat.NotebookNode) -> None:

@@ -131,14 +131,17 @@ def set_repository(url: str) -> None:
     url = url.strip().removesuffix("/").removesuffix(".git")
     if not re.fullmatch(r"https://[\w.-]+/[\w.-]+/[\w.-]+", url):
         raise ValueError(f"URL is {url!r}; expected the form https://github.com/owner/name")
-    text = CONFIG.read_text(encoding="utf-8")
-    line = re.compile(
-        r"(^repository\s*:[^\n]*\n(?:(?:[ \t]+[^\n]*|[ \t]*#[^\n]*)?\n)*?[ \t]+url\s*:)[^\n#]*", re.MULTILINE
-    )
-    new, count = line.subn(lambda match: f"{match.group(1)} {url}", text)
-    if count != 1:
+    lines, inside, found = CONFIG.read_text(encoding="utf-8").split("\n"), False, 0
+    for number, line in enumerate(lines):
+        if line[:1].strip():
+            inside = line.startswith("repository:")
+        entry = re.match(r"""(\s+url\s*:)\s*(?:"[^"]*"|'[^']*'|[^\s#]*)(.*)""", line)
+        if inside and entry:
+            lines[number] = f"{entry[1]} {url}{entry[2]}"
+            found += 1
+    if found != 1:
         raise ValueError("_config.yml has no line 'url:' under 'repository:'; add one and try again")
-    CONFIG.write_text(re.sub(r"[ \t]+$", "", new, flags=re.MULTILINE), encoding="utf-8")
+    CONFIG.write_text("\n".join(lines), encoding="utf-8")
     for path in sorted((ROOT / "book").glob("*.ipynb")):
         fix(path)
 

@@ -75,7 +75,8 @@ def environment_text(versions: dict[str, str], names: list[str]) -> str:
     pins = "".join(f"      - {name}=={versions[name]}\n" for name in names)
     return (
         ENVIRONMENT_HEADER
-        + "name: uqlib\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - jupyterlab=4\n  - pip:\n"
+        + "name: uqlib\nchannels:\n  - conda-forge\n"
+        + "dependencies:\n  - python=3.11\n  - pip\n  - jupyterlab=4\n  - pip:\n"
         + f"      - --extra-index-url {CPU_TORCH}\n{pins}      - --editable .\n"
     )
 
