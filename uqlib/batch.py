@@ -13,6 +13,7 @@ from functools import cached_property
 import ase
 import numpy as np
 import torch
+from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 from vesin import NeighborList
 
@@ -137,7 +138,7 @@ class Batch:
         """
         if positions.shape != self.positions.shape:
             raise ValueError(
-                f"positions: got shape {tuple(positions.shape)}, expected {tuple(self.positions.shape)}, one row an atom"
+                f"positions: got shape {tuple(positions.shape)}, expected {tuple(self.positions.shape)}, a row an atom"
             )
         moved = replace(self, positions=positions, energy=None, forces=None, stress=None)
         return moved._with_new_pairs() if update_pairs else moved
@@ -225,20 +226,21 @@ def _lattice(frame: ase.Atoms) -> np.ndarray:
 
 def _labels(frames: Sequence[ase.Atoms], name: str, dtype: torch.dtype) -> Tensor | None:
     """What the calculators of `frames` already know of `name`, or None where none of them knows it."""
-    values = [frame.calc.results.get(name) if frame.calc is not None else None for frame in frames]
-    missing = [index for index, value in enumerate(values) if value is None]
+    known = [{} if frame.calc is None else frame.calc.results for frame in frames]
+    missing = [index for index, results in enumerate(known) if results.get(name) is None]
     if len(missing) == len(frames):
         return None
     if missing:
         raise ValueError(f"{name}: {len(missing)} of {len(frames)} structures have none (the first is {missing[0]})")
+    values = [np.asarray(results[name], dtype=np.float64) for results in known]
     if name == "energy":
-        array = np.array(values, dtype=np.float64)
+        array = np.stack(values)
     elif name == "stress":
-        array = np.stack([frame.get_stress(voigt=False) for frame in frames])
+        array = np.stack([voigt_6_to_full_3x3_stress(value) for value in values])
     else:
         for frame, value in zip(frames, values, strict=True):
-            if np.shape(value) != (len(frame), 3):
-                raise ValueError(f"{name}: got shape {np.shape(value)}, expected {(len(frame), 3)}, a row an atom")
+            if value.shape != (len(frame), 3):
+                raise ValueError(f"{name}: got shape {value.shape}, expected {(len(frame), 3)}, a row an atom")
         array = np.concatenate(values)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: some labels are not finite; remove those structures before building a batch")

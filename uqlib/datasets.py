@@ -15,6 +15,7 @@ import ase.io
 import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from uqlib import nff
 from uqlib.batch import DEFAULT_CUTOFF, Batch
@@ -42,7 +43,9 @@ class Dataset:
                 if not 0 <= index < len(self.atoms):
                     raise ValueError(f"splits: {split!r} names structure {index}, there are {len(self.atoms)}")
                 if index in seen:
-                    raise ValueError(f"splits: structure {index} is in {seen[index]!r} and in {split!r}; splits overlap")
+                    raise ValueError(
+                        f"splits: structure {index} is in {seen[index]!r} and in {split!r}; splits overlap"
+                    )
                 seen[index] = split
 
     def __len__(self) -> int:
@@ -164,7 +167,9 @@ def load(name: str) -> Dataset:
         path = folder / f"{split}.xyz"
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != entry["sha256"]:
-            raise ValueError(f"{path}: got SHA-256 {digest}, the card says {entry['sha256']}; restore the file from git")
+            raise ValueError(
+                f"{path}: got SHA-256 {digest}, the card says {entry['sha256']}; restore the file from git"
+            )
         part = _read_extxyz(path)
         splits[split] = tuple(range(len(frames), len(frames) + len(part)))
         frames.extend(part)
@@ -185,8 +190,7 @@ def read(path: str | Path) -> Dataset:
     if name.endswith((".xyz", ".extxyz")):
         frames = _read_extxyz(path)
     elif name.endswith(".db"):
-        with ase.db.connect(path) as database:
-            frames = [row.toatoms() for row in database.select()]
+        frames = [row.toatoms() for row in ase.db.connect(path).select()]
     elif name.endswith((".pth.tar", ".pth")):
         frames = nff.read(path)
     else:
@@ -198,10 +202,10 @@ def read(path: str | Path) -> Dataset:
 
 def _read_extxyz(path: Path) -> list[ase.Atoms]:
     try:
-        frames = ase.io.read(path, index=":", format="extxyz")
+        frames = list(ase.io.iread(path, index=":", format="extxyz"))
     except Exception as error:  # the parser raises what it stumbles on: KeyError, IndexError, its own XYZError
         raise ValueError(f"{path}: not extended XYZ, or cut short ({type(error).__name__}: {error})") from error
-    return [_with_labels(frame) for frame in frames]
+    return [_with_labels(frame) for frame in frames if isinstance(frame, ase.Atoms)]
 
 
 def _with_labels(frame: ase.Atoms) -> ase.Atoms:
@@ -210,8 +214,7 @@ def _with_labels(frame: ase.Atoms) -> ase.Atoms:
     for label in LABELS:
         value = frame.info.pop(f"REF_{label}", frame.arrays.pop(f"REF_{label}", None))
         if value is not None:
-            found[label] = np.asarray(value).reshape(3, 3)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] if (
-                label == "stress"
-            ) else value
+            is_stress = label == "stress" and np.size(value) == 9
+            found[label] = full_3x3_to_voigt_6_stress(np.reshape(value, (3, 3))) if is_stress else value
     frame.calc = SinglePointCalculator(frame, **{k: v for k, v in found.items() if k in LABELS}) if found else None
     return frame

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
@@ -28,7 +29,7 @@ def read(path: str | Path) -> list[ase.Atoms]:
 
     Raises ValueError when the file is broken, would run code, or states units other than kcal/mol and eV.
     """
-    allowed = [(_NFFDataset, "nff.data.dataset.Dataset"), (_NFFDataset, "nff.data.Dataset")]
+    allowed: list = [(_NFFDataset, "nff.data.dataset.Dataset"), (_NFFDataset, "nff.data.Dataset")]
     try:
         with torch.serialization.safe_globals(allowed):
             archive = torch.load(path, weights_only=True, map_location="cpu")
@@ -45,7 +46,7 @@ def read(path: str | Path) -> list[ase.Atoms]:
     for index, nxyz in enumerate(numbers_positions):
         table = np.asarray(nxyz, dtype=np.float64)
         frame = ase.Atoms(numbers=table[:, 0].astype(int), positions=table[:, 1:])
-        results = {"energy": float(energies[index]) * factor}
+        results: dict[str, Any] = {"energy": float(energies[index]) * factor}
         if "energy_grad" in props:
             results["forces"] = -np.asarray(props["energy_grad"][index], dtype=np.float64) * factor
         frame.calc = SinglePointCalculator(frame, **results)

@@ -149,6 +149,14 @@ class PaiNN(nn.Module):
     Raises ValueError for no or repeated elements and sizes below 1.
     """
 
+    species_of_number: Tensor  # (119,)  row of the embedding of each element, -1 where unknown
+    atom_energies: Tensor  # (kinds,)  eV, float64
+    scale: Tensor  # ()  eV, the size of what the network has to explain
+    embedding: nn.Parameter  # (kinds, features)
+    messages: nn.ModuleList
+    updates: nn.ModuleList
+    heads: nn.ModuleDict
+
     def __init__(
         self,
         *,
@@ -169,20 +177,25 @@ class PaiNN(nn.Module):
         for name, value in (sizes | dict(heads or {})).items():
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
-        self.recipe = dict(
-            elements=sorted(elements), features=features, interactions=interactions, radial=radial, cutoff=cutoff,
-            heads=dict(heads or {}), members=members,
-        )  # fmt: skip
+        self.recipe = {
+            "elements": sorted(elements),
+            "features": features,
+            "interactions": interactions,
+            "radial": radial,
+            "cutoff": float(cutoff),
+            "heads": dict(heads or {}),
+            "members": members,
+        }
         self.members, self.radial, self.cutoff = members, radial, float(cutoff)
         species = torch.full((119,), -1)
         species[sorted(elements)] = torch.arange(len(elements))
         self.register_buffer("species_of_number", species, persistent=False)
-        self.register_buffer("atom_energies", torch.zeros(len(elements), dtype=torch.float64))  # eV
-        self.register_buffer("scale", torch.ones(()))  # eV, the size of what the network has to explain
+        lead = () if members is None else (members,)
+        self.register_buffer("atom_energies", torch.zeros(*lead, len(elements), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(lead))
         last = interactions - 1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            lead = () if members is None else (members,)
             self.embedding = nn.Parameter(torch.randn(*lead, len(elements), features))
             self.messages = nn.ModuleList(
                 Message(features, radial, first=layer == 0, members=members) for layer in range(interactions)
@@ -203,8 +216,10 @@ class PaiNN(nn.Module):
         for message, update in zip(self.messages, self.updates, strict=True):
             scalars, vectors = message(scalars, vectors, i, j, basis, direction)
             scalars, vectors = update(scalars, vectors)
-        energy = self.readout(scalars)[:, 0] * self.scale
-        return Atomwise(energy=energy, features=scalars, heads={name: head(scalars) for name, head in self.heads.items()})
+        energy = self.readout(scalars).reshape(*self.scale.shape, -1) * self.scale.unsqueeze(-1)
+        return Atomwise(
+            energy=energy.flatten(), features=scalars, heads={name: head(scalars) for name, head in self.heads.items()}
+        )
 
     def species(self, atomic_numbers: Tensor) -> Tensor:
         """(N,) rows of the embedding. Raises ValueError for elements that the network was not made for."""

@@ -6,7 +6,7 @@ the only place where forces are made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -27,6 +27,17 @@ class Evaluation:
     stress: Tensor  # (S, 3, 3)   eV/Å³; nan where a structure is not periodic in all directions
     features: Tensor  # (N, F)    final scalar features
     heads: Mapping[str, Tensor]  # name -> (N, K)
+
+    @classmethod
+    def stack(cls, members: Sequence[Evaluation]) -> Evaluation:
+        """Several networks' results as one with a leading axis, as if they had been evaluated together."""
+        return cls(
+            energy=torch.stack([m.energy for m in members]),
+            forces=torch.stack([m.forces for m in members]),
+            stress=torch.stack([m.stress for m in members]),
+            features=torch.stack([m.features for m in members]),
+            heads={name: torch.stack([m.heads[name] for m in members]) for name in members[0].heads},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +61,11 @@ class Prediction:
             raise ValueError(f"energy, forces: got {tuple(structures)}, {tuple(atoms)}, expected (S,) and (N, 3)")
         if self.force_uncertainty.shape != atoms[:1]:
             raise ValueError(
-                f"force_uncertainty: got {tuple(self.force_uncertainty.shape)}, expected one number an atom, {(atoms[0],)}"
+                f"force_uncertainty: got {tuple(self.force_uncertainty.shape)}, expected {(atoms[0],)}, one an atom"
             )
         if self.energy_uncertainty is not None and self.energy_uncertainty.shape != structures:
             raise ValueError(
-                f"energy_uncertainty: got {tuple(self.energy_uncertainty.shape)}, expected one a structure, {tuple(structures)}"
+                f"energy_uncertainty: got {tuple(self.energy_uncertainty.shape)}, expected {tuple(structures)}"
             )
         if self.unit not in ("eV/Å", "nats"):
             raise ValueError(f"unit: got {self.unit!r}, expected 'eV/Å' or 'nats'")
@@ -79,6 +90,23 @@ class Method(Protocol):
     """A recipe: hyper-parameters now, training later."""
 
     def fit(self, train: Dataset, valid: Dataset, *, seed: int) -> Predictor: ...
+
+
+def predict(
+    predictor: Predictor, data: Dataset, *, batch_size: int = 100, dtype: torch.dtype = torch.float32
+) -> Prediction:
+    """A whole data set, a batch at a time, as one `Prediction` without gradients."""
+    parts = [
+        predictor.predict(data.batch(chosen, cutoff=predictor.cutoff, dtype=dtype))
+        for chosen in torch.arange(len(data)).split(batch_size)
+    ]
+
+    def join(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)
+
+    names = ("energy", "forces", "force_uncertainty", "energy_uncertainty", "stress")
+    return Prediction(**{name: join(name) for name in names}, unit=parts[0].unit)  # pyright: ignore[reportArgumentType]
 
 
 def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
@@ -126,7 +154,7 @@ def _one_network_of_many(model: PaiNN, species: Tensor, pairs: Tensor) -> tuple[
     if model.members is None:
         return species, pairs
     member = torch.arange(model.members, device=species.device)[:, None]
-    kinds = len(model.atom_energies)
+    kinds = model.atom_energies.shape[-1]
     rows = (species + member * kinds).flatten()
     return rows, (pairs[:, None] + member * len(species)).flatten(1)
 
@@ -144,7 +172,7 @@ def _pair_gradient(geometry: Geometry, by_basis: Tensor, by_direction: Tensor) -
 
 def _structure_energy(model: PaiNN, batch: Batch, species: Tensor, atom_energy: Tensor) -> Tensor:
     """(M, S) totals in float64: the references are thousands of eV, what the network adds is a few."""
-    reference = model.atom_energies.index_select(0, species)
+    reference = model.atom_energies.index_select(-1, species)
     total = atom_energy.double() + reference
     start = total.new_zeros(len(total), batch.n_structures)
     return start.index_add(1, batch.structure_of_atom, total)

@@ -47,7 +47,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise OSError(
-            error.errno, f"could not write {len(content)} bytes ({error.strerror}); an older file is as it was", str(path)
+            error.errno,
+            f"could not write {len(content)} bytes ({error.strerror}); an older file is as it was",
+            str(path),
         ) from error
 
 
@@ -71,7 +73,9 @@ def load(path: str | Path, *, kind: str) -> dict[str, Any]:
     if len(body) != found[3]:
         raise ValueError(f"{path}: got {len(body)} bytes, expected {found[3]}; the file is cut short, copy it again")
     if _sha256(body) != found[4]:
-        raise ValueError(f"{path}: got SHA-256 {_sha256(body)}, expected {found[4]}; the file was changed, copy it again")
+        raise ValueError(
+            f"{path}: got SHA-256 {_sha256(body)}, expected {found[4]}; the file was changed, copy it again"
+        )
     try:
         return torch.load(io.BytesIO(body), weights_only=True)
     except pickle.UnpicklingError as error:
