@@ -80,7 +80,7 @@ def normal_form(text: str) -> str:
     Raises:
         ValueError: if it does not begin with a markdown cell that holds the title.
     """
-    old = nbformat.reads(text, as_version=4)
+    old = nbformat.v4.reads(text)  # not nbformat.reads: it would give cells without an id a random one
     cells = [_cell(cell, number) for number, cell in enumerate(old.cells) if not _is_setup(cell)]
     if not cells or cells[0].cell_type != "markdown" or not cells[0].source.startswith("# "):
         raise ValueError("a chapter begins with a markdown cell whose first line is '# ' and the title")
@@ -103,7 +103,7 @@ def faults(path: Path) -> list[str]:
         return [str(error)]
     if text == wanted:
         return []
-    notebook = nbformat.reads(text, as_version=4)
+    notebook = nbformat.v4.reads(text)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = []
     if any(cell.outputs or cell.execution_count for cell in code):

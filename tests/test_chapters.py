@@ -1,0 +1,56 @@
+"""Every chapter runs from top to bottom (nbmake), within what Binder gives it. The site is made from the same runs."""
+
+import execute
+import notebooks
+import pytest
+from nbformat import NotebookNode
+
+MEMORY_LIMIT_MB = 1500  # Binder has 2 GB in all, for the kernel and what serves it
+
+CHAPTERS = notebooks.chapter_names()
+
+
+def test_there_are_chapters() -> None:
+    assert CHAPTERS, f"{notebooks.TOC.name} names no notebook that exists in book/"
+
+
+def test_every_notebook_is_a_chapter() -> None:
+    found = {path.stem for path in (notebooks.ROOT / "book").glob("*.ipynb")}
+    assert found == set(CHAPTERS), "a notebook that _toc.yml does not name is executed and read by nobody"
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def chapter(request: pytest.FixtureRequest) -> NotebookNode:
+    """An executed chapter: the run that the book shows, or a new one if there was none."""
+    return execute.execute(request.param)
+
+
+def test_chapter_runs(chapter: NotebookNode) -> None:
+    errors = [output for cell in code(chapter) for output in cell.outputs if output.output_type == "error"]
+    assert errors == []
+    assert all(cell.execution_count for cell in code(chapter) if cell.source.strip())
+
+
+def test_chapter_fits_into_memory(chapter: NotebookNode) -> None:
+    assert 0 < chapter.metadata["uqlib"]["peak_mb"] <= MEMORY_LIMIT_MB
+
+
+def test_chapter_prints_no_warning(chapter: NotebookNode) -> None:
+    """Nothing on the standard error stream: no warnings, no debris of progress bars."""
+    printed = [
+        output.text
+        for cell in code(chapter)
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+    assert printed == []
+
+
+def test_chapter_shows_no_progress_bar(chapter: NotebookNode) -> None:
+    state = chapter.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    assert not [model for model in state.values() if model["model_name"] == "FloatProgressModel"]
+
+
+def code(notebook: NotebookNode) -> list[NotebookNode]:
+    """The code cells of a notebook."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -1,0 +1,111 @@
+"""The set-up agrees with itself: one source of truth, and what follows from it follows."""
+
+import re
+import subprocess
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import lock
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOCK_TEXT = lock.LOCK.read_text(encoding="utf-8")
+PINS = lock.read_lock(LOCK_TEXT)
+
+
+def requirements() -> list[Requirement]:
+    """Everything that pyproject.toml asks for, in the library and in all extras."""
+    texts = [*PROJECT["dependencies"], *(text for extra in PROJECT["optional-dependencies"].values() for text in extra)]
+    found = [Requirement(text) for text in texts]
+    return [requirement for requirement in found if requirement.name != PROJECT["name"]]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_the_lock_satisfies_pyproject(requirement: Requirement) -> None:
+    pinned = PINS.get(lock.canonical(requirement.name))
+    assert pinned is not None, f"{requirement.name} is not in requirements.lock: make lock"
+    assert requirement.specifier.contains(pinned, prereleases=True), (
+        "requirements.lock is older than pyproject: make lock"
+    )
+
+
+def test_the_lock_pins_everything_and_prescribes_no_build() -> None:
+    assert lock.lock_text(PINS) == LOCK_TEXT
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.!]*", f"{name}=={version}") for name, version in PINS.items())
+    assert PINS["torch"] == "2.13.0"
+
+
+def test_these_tests_run_with_what_is_locked() -> None:
+    installed = {lock.canonical(d.metadata["Name"]): d.version.split("+")[0] for d in metadata.distributions()}
+    other = {name: (installed[name], pin) for name, pin in PINS.items() if installed.get(name, pin) != pin}
+    assert not other, "installed and locked versions differ: remove .venv/.installed and run make again"
+
+
+def test_the_locked_packages_agree_with_each_other() -> None:
+    for name in PINS:
+        for text in _needs(name):
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                pin = PINS.get(lock.canonical(needed.name), "")
+                assert needed.specifier.contains(pin, prereleases=True), f"{name} needs {needed}, locked is {pin!r}"
+
+
+def _needs(name: str) -> list[str]:
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:  # for another system than this one
+        return []
+
+
+def test_environment_yml_follows_from_pyproject_and_lock() -> None:
+    text = lock.ENVIRONMENT.read_text(encoding="utf-8")
+    assert text == lock.environment_text(PINS, lock.direct_dependencies()), "make lock"
+    dependencies = yaml.safe_load(text)["dependencies"]
+    (python,) = [item for item in dependencies if str(item).startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+    (pip,) = [item["pip"] for item in dependencies if isinstance(item, dict)]
+    assert pip[0].endswith("/whl/cpu"), "Binder has 2 GB and no GPU"
+    assert {"torch==2.13.0", "pyscf==" + PINS["pyscf"], "--editable ."} <= set(pip)
+
+
+def test_the_readme_names_only_commands_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"book", "test"} <= named <= targets
+
+
+def test_the_readme_links_to_what_exists() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_make_alone_lists_every_command() -> None:
+    printed = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True).stdout
+    for command in ("book", "test", "chapter", "serve", "repository", "lock", "clean"):
+        assert f"make {command} " in printed
+
+
+def test_licences_and_citation() -> None:
+    first_lines = {
+        "LICENSE": "Creative Commons Attribution 4.0 International",
+        "LICENSE.code": "MIT License",
+        "LICENSE.data": "Creative Commons Legal Code",
+    }
+    for name, line in first_lines.items():
+        assert (ROOT / name).read_text(encoding="utf-8").startswith(line)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == PROJECT["version"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+def test_workflows_take_the_small_torch_and_call_the_same_commands() -> None:
+    for name, command in (("book", "make book"), ("test", "bash .ci/run")):
+        text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+        workflow = yaml.safe_load(text)
+        assert workflow["env"]["PIP_EXTRA_INDEX_URL"] == lock.CPU_TORCH
+        assert any(step.get("run") == command for job in workflow["jobs"].values() for step in job["steps"])
