@@ -136,6 +136,28 @@ def test_importing_changes_no_setting_and_use_style_does():
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
 
 
+def test_flipbook_has_one_described_picture_per_button_and_repeats():
+    def make() -> plots.Flipbook:
+        return plots.flipbook(
+            lambda ax, n: ax.plot(range(n)), [2, 5], label="points", alt='A line "so" long.', figsize=(2, 2)
+        )
+
+    html = make()._repr_html_()
+    assert html == make()._repr_html_()
+    assert html.count('type="radio"') == html.count("<img ") == html.count("display: block") == 2
+    assert 'alt="A line &quot;so&quot; long. Here: points 5."' in html
+    assert "<script" not in html
+    assert "http" not in html
+    assert html.count(" checked>") == 1
+
+
+def test_flipbook_asks_for_values_and_a_description():
+    with pytest.raises(ValueError, match="expected at least one value and a description"):
+        plots.flipbook(lambda ax, n: None, [], label="points", alt="A line.")
+    with pytest.raises(ValueError, match="a description"):
+        plots.flipbook(lambda ax, n: None, [1], label="points", alt=" ")
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [

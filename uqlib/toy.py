@@ -95,8 +95,8 @@ class ToyEnsemble(nn.Module):
             draws = [torch.randn(fan_in + 1, fan_out, generator=g, dtype=torch.float64) for g in generators]
             gain = 2.0 if fan_in == 1 else fan_in**-0.5  # the first sets how much members may differ off the data
             scaled = gain * torch.stack(draws)
-            self.weights.append(nn.Parameter(scaled[:, :-1]))
-            self.biases.append(nn.Parameter(scaled[:, -1:]))
+            self.weights.append(nn.Parameter(scaled[:, :-1].contiguous()))
+            self.biases.append(nn.Parameter(scaled[:, -1:].contiguous()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means (M, n) and variances of the noise (M, n), in scaled units, at x (n,) in Å."""
@@ -140,7 +140,7 @@ def fit_ensemble(x: Tensor, y: Tensor, *, members: int = 5, seed: int, steps: in
         raise ValueError(f"members is {members} and steps {steps}, expected at least 1 of each")
     model = ToyEnsemble(x, y, members=members, seed=seed)
     target = (y - model.y_scale[0]) / model.y_scale[1]
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.005)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.005, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):
         mean, variance = model(x)

@@ -5,6 +5,7 @@ Importing changes nothing; call `use_style()` once to get the look of the book.
 """
 
 from .curves import learning_curves, profile, surface
+from .flipbook import Flipbook, flipbook
 from .scores import calibration, cost_bars, error_against_uncertainty, parity
 from .style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, use_style
 
@@ -18,9 +19,11 @@ __all__ = [
     "PURPLE",
     "SKY",
     "VERMILION",
+    "Flipbook",
     "calibration",
     "cost_bars",
     "error_against_uncertainty",
+    "flipbook",
     "learning_curves",
     "parity",
     "profile",
