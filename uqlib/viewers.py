@@ -25,6 +25,11 @@ from numpy.typing import ArrayLike
 from uqlib import _viewer
 from uqlib._viewer import payload as encode
 
+# A widget of nglview has no place for alternative text. Hidden like this, a picture is still read out.
+_PRINT_ONLY = (
+    "@media not print{.uqv-print{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}"
+)
+
 
 class FrameView(anywidget.AnyWidget):
     """Live view of `show_frames`; `frame` follows the reader and may be set, observed or linked."""
@@ -73,12 +78,11 @@ class StructureView:
         self.still = still
 
     def _ipython_display_(self) -> None:
-        """Display the still picture, hidden but in print, and then the widget."""
+        """Display the still picture, which only print and screen readers see, and then the widget."""
         from IPython.display import HTML, display
 
         picture = f'<img class="uqv-still" src="{self.still}" alt="{escape(self.alt)}">'
-        hide = "<style>@media not print{.uqv-print{display:none}}</style>"
-        display(HTML(f'<div class="uqv-print" data-alt="{escape(self.alt)}">{hide}{picture}</div>'))
+        display(HTML(f'<div class="uqv-print"><style>{_PRINT_ONLY}</style>{picture}</div>'))
         display(self.widget)
 
 
@@ -109,14 +113,17 @@ def show_structure(
     turned.calc = None
     if not turned.pbc.any():  # nglview writes a periodic structure in its own orientation
         turned.positions = turned.positions @ rotate(rotation)
-    payload = encode.structures_payload([turned], rotation="")
+    still = encode.structures_payload([turned], rotation="")["still"]
     words = alt or f"Three-dimensional view of {turned.get_chemical_formula()}."
-    widget: Any = nglview.NGLWidget(nglview.ASEStructure(turned), height=f"{height}px", gui=False)
+    widget: Any = nglview.NGLWidget(height=f"{height}px")
     widget.layout.width = "100%"
-    widget.tooltip = words
+    # NGL's defaults keep the camera 10 Å away, too far from a small molecule, and cut off what is nearer.
+    widget.stage.set_parameters(camera_type="orthographic", clip_dist=0.5, clip_near=-100)
+    turned.rotate(180, "y", rotate_cell=True)  # its camera looks along +z, from behind
+    widget.add_structure(nglview.ASEStructure(turned))
     if turned.pbc.any():
         widget.add_unitcell()
-    return StructureView(widget, alt=words, still=payload["still"])
+    return StructureView(widget, alt=words, still=still)
 
 
 def show_frames(

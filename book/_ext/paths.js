@@ -7,7 +7,8 @@
     paths: {
       anywidget: at('anywidget/index'),
       'nglview-js-widgets': at('nglview/index'),
-      '@jupyter-widgets/html-manager/dist': at('../html-manager'), // its icon fonts lie beside it
+      '@jupyter-widgets/html-manager': at('../html-manager/index'), // its icon fonts are looked for beside this
+      '@jupyter-widgets/html-manager/dist': at('../html-manager'),
     },
     waitSeconds: 60,
   });

@@ -31,6 +31,16 @@ def point_here(app: Sphinx, config: Config) -> None:
     config["nb_ipywidgets_js"] = {"require/require.js": {}, "widgets/paths.js": {}, "html-manager/embed-amd.js": {}}
 
 
+def remove_thebe(app: Sphinx, config: Config) -> None:
+    """Take out the extension that Jupyter Book always loads to run cells in the page.
+
+    Its script comes from a public server, and its settings, written twice into each page, are an error in a browser.
+    """
+    for event in ("env-before-read-docs", "doctree-resolved"):
+        listeners = app.events.listeners[event]
+        listeners[:] = [each for each in listeners if each.handler.__module__ != "sphinx_thebe"]
+
+
 def copy_assets(app: Sphinx) -> None:
     """Fill `_static/` before the pages are written, so that they can name each script's checksum."""
     if app.builder.format != "html":
@@ -74,6 +84,7 @@ def drop_idle_widgets(app: Sphinx, docname: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", point_here, priority=100)
+    app.connect("config-inited", remove_thebe, priority=100)
     app.connect("builder-inited", copy_assets)
     app.connect("source-read", drop_idle_widgets)
     app.connect("html-page-context", load_viewer)

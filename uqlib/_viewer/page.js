@@ -13,6 +13,9 @@ function engineOfPage() {
 }
 
 function hydrateAll() {
+  const probe = document.createElement('canvas').getContext('webgl');
+  if (probe) probe.getExtension('WEBGL_lose_context')?.loseContext();
+  else document.documentElement.classList.add('uqv-no-webgl'); // shows the still pictures beside nglview's views
   for (const figure of document.querySelectorAll('.uqv-static:not(.uqv-live)')) {
     figure.classList.add('uqv-live');
     const payload = JSON.parse(figure.querySelector('script.uqv-data').textContent);

@@ -52,7 +52,7 @@ def structures_payload(
     radii = 0.45 * covalent + 0.08 if style == "ball+stick" else 1.6 * covalent
     turned = np.asarray(rotate(rotation)).T
     stops, (low, high) = colour_stops(), colour_limits(values, *limits)
-    colours = [HYDROGEN if z == 1 else to_hex(jmol_colors[z]) for z in first.numbers]
+    colours = [HYDROGEN if z == 1 else to_hex(tuple(jmol_colors[z])) for z in first.numbers]
     cells = np.stack([s.cell.array for s in structures]) if any(s.pbc.any() for s in structures) else np.zeros(0)
     still = still_svg(
         first.positions,

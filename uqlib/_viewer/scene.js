@@ -51,7 +51,8 @@ function makeSticks(NGL, stage, count, radius) {
       colours.color2.set(colourTo, 3 * k);
     },
     hideFrom(k, anchor) { // unused sticks are folded into the middle of an atom
-      for (let rest = k; rest < count; rest++) this.set(rest, anchor, [anchor[0], anchor[1], anchor[2] + 1e-3], [0, 0, 0], [0, 0, 0]);
+      const end = [anchor[0], anchor[1], anchor[2] + 1e-3];
+      for (let rest = k; rest < count; rest++) this.set(rest, anchor, end, [0, 0, 0], [0, 0, 0]);
     },
     draw() {
       if (buffer) return buffer.setAttributes({ ...ends, ...colours });
@@ -66,7 +67,8 @@ function makeSticks(NGL, stage, count, radius) {
 // data: the decoded payload; host: an element with a size. Throws when there is no WebGL.
 function makeScene(NGL, host, data) {
   const { natoms, reach } = data;
-  const stage = new NGL.Stage(host, { backgroundColor: 'white', tooltip: false, cameraType: 'perspective' });
+  // clipDist: NGL's default, 10 Å, would keep the camera too far from a small molecule
+  const stage = new NGL.Stage(host, { cameraType: 'orthographic', clipDist: 0.5, tooltip: false });
   if (!stage.viewer || !stage.viewer.renderer) throw new Error('this browser offers no WebGL');
   stage.mouseObserver.handleScroll = false; // the wheel scrolls the page until the viewer is clicked
   const elementColours = data.colours.map(rgb);
@@ -118,10 +120,13 @@ function makeScene(NGL, host, data) {
       bonds(frame);
       cell(frame);
       if (first) {
-        const r = data.rotation; // rows: where the picture's right, up and towards-the-reader lie
-        stage.viewerControls.rotate(new NGL.Quaternion().setFromRotationMatrix(
-          new NGL.Matrix4().set(r[0], r[1], r[2], 0, r[3], r[4], r[5], 0, r[6], r[7], r[8], 0, 0, 0, 0, 1)));
+        // Rows of data.rotation: where the picture's right, up and towards-the-reader lie. NGL's camera looks from
+        // behind, so that its right and its depth run the other way.
+        const r = data.rotation.map((v, k) => (k < 3 || k > 5 ? -v : v));
+        const turn = new NGL.Matrix4().set(r[0], r[1], r[2], 0, r[3], r[4], r[5], 0, r[6], r[7], r[8], 0, 0, 0, 0, 1);
+        stage.viewerControls.rotate(new NGL.Quaternion().setFromRotationMatrix(turn));
         stage.autoView();
+        stage.viewerControls.zoom(0.15);
       }
       stage.viewer.requestRender();
     },

@@ -1,4 +1,4 @@
-"""Show the buttons that need the book's repository only when `_config.yml` says where it is."""
+"""Which buttons the theme shows: those that need the book's repository only when `_config.yml` says where it is."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ def choose_buttons(app: Sphinx, config: Config) -> None:
     if not known:
         options.pop("repository_url", None)
         options.pop("launch_buttons", None)
+    options["navbar_persistent"] = []  # else a second search field stands in an otherwise empty bar above the page
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
