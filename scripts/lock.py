@@ -36,9 +36,9 @@ def canonical(name: str) -> str:
 
 
 def direct_dependencies() -> list[str]:
-    """What `uqlib` and its extra `oracle` ask for by name: what a reader's kernel needs."""
+    """What `uqlib` and its extra `oracles` ask for by name: what a reader's kernel needs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["oracle"]]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["oracles"]]
     return [canonical(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements]
 
 

@@ -15,7 +15,7 @@ REQUIREMENTS = [
     "ase>=3.23",
     "nglview==4.0",
     "scikit-learn>=1.4",
-    'pyscf>=2.9; extra == "oracle"',
+    'pyscf>=2.9; extra == "oracles"',
     'jupyterlab>=4.2; extra == "book"',
     'tomli>=2; python_version < "3.0"',
 ]

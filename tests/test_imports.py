@@ -12,8 +12,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "uqlib"
 ORDER: tuple[tuple[str, ...], ...] = (
     ("units", "metrics", "colab", "_viewer"),
     ("batch", "nff", "storage"),
+    ("published",),
     ("datasets",),
     ("painn",),
+    ("fast_painn",),
     ("prediction",),
     ("training",),
     ("methods",),

@@ -79,6 +79,12 @@ def test_the_readme_names_only_commands_that_exist() -> None:
     assert {"book", "test"} <= named <= targets
 
 
+def test_extras_are_called_by_their_names() -> None:
+    texts = [ROOT / "README.md", *(ROOT / "uqlib").rglob("*.py"), *(ROOT / "book").glob("*.ipynb")]
+    named = {name for path in texts for name in re.findall(r"uqlib\[(\w+)\]", path.read_text(encoding="utf-8"))}
+    assert named <= set(PROJECT["optional-dependencies"])
+
+
 def test_the_readme_links_to_what_exists() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import invalidate_caches, metadata
 from pathlib import Path
 
-EXTRAS = ("oracle",)
+EXTRAS = ("oracles",)
 """Extras of `uqlib` that the chapters use besides the library itself."""
 
 WITHOUT_DEPENDENCIES = ("nglview",)
@@ -43,7 +43,7 @@ def missing(requirements: list[str], installed: Mapping[str, str]) -> list[str]:
     One that is present in another version than asked for counts as present: Colab's own torch stays.
 
     Args:
-        requirements: as `importlib.metadata.requires` gives them, for example `"pyscf>=2.9; extra == 'oracle'"`.
+        requirements: as `importlib.metadata.requires` gives them, for example `"pyscf>=2.9; extra == 'oracles'"`.
         installed: version of each installed distribution, by its canonical name.
 
     Returns:
