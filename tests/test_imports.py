@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "uqlib"
 
 ORDER: tuple[tuple[str, ...], ...] = (
     ("units", "metrics", "colab", "_viewer"),
-    ("batch", "nff", "storage"),
-    ("published",),
+    ("arrays", "batch", "nff", "storage"),
+    ("files", "published"),
     ("datasets",),
     ("painn",),
     ("fast_painn",),

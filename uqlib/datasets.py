@@ -7,21 +7,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ase
-import ase.db
-import ase.io
 import numpy as np
 import torch
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib import nff
+from uqlib import published
 from uqlib.batch import DEFAULT_CUTOFF, Batch
+from uqlib.files import read_extxyz, read_frames
 
 DATA = Path(__file__).parent / "data"
-LABELS = ("energy", "forces", "stress")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +59,22 @@ class Dataset:
 
     @property
     def energies(self) -> np.ndarray:
-        """(S,) eV."""
-        return np.array([frame.get_potential_energy() for frame in self.atoms])
+        """(S,) eV. Raises ValueError where a structure has none."""
+        return np.array(self._labels("energy"))
 
     @property
     def forces(self) -> np.ndarray:
-        """(N, 3) eV/Å, all structures one behind another."""
-        return np.concatenate([frame.get_forces() for frame in self.atoms])
+        """(N, 3) eV/Å, all structures one behind another. Raises ValueError where a structure has none."""
+        return np.concatenate(self._labels("forces"))
+
+    def _labels(self, name: str) -> list[Any]:
+        known = [{} if frame.calc is None else frame.calc.results for frame in self.atoms]
+        missing = [index for index, results in enumerate(known) if results.get(name) is None]
+        if missing:
+            raise ValueError(
+                f"{name}: {len(missing)} of {len(known)} structures of {self.name!r} have none (first: {missing[0]})"
+            )
+        return [results[name] for results in known]
 
     @property
     def elements(self) -> tuple[int, ...]:
@@ -133,14 +138,16 @@ class Dataset:
     def __repr__(self) -> str:
         formulas = sorted({frame.get_chemical_formula() for frame in self.atoms})
         shown = ", ".join(formulas[:3]) + (f" and {len(formulas) - 3} more" if len(formulas) > 3 else "")
-        per_atom = self.energies / np.array([len(frame) for frame in self.atoms])
-        size = np.linalg.norm(self.forces, axis=1)
         lines = [
             f"{self.name}: {len(self)} structures of {shown}",
             f"  level of theory   {self.card.get('level', 'not stated')}",
-            f"  energy            {per_atom.min():.3f} to {per_atom.max():.3f} eV/atom",
-            f"  force on an atom  {size.mean():.2f} on average, {size.max():.2f} at most, eV/Å",
         ]
+        known = [{} if frame.calc is None else frame.calc.results for frame in self.atoms]
+        if energies := [r["energy"] / len(a) for r, a in zip(known, self.atoms, strict=True) if "energy" in r]:
+            lines.append(f"  energy            {min(energies):.3f} to {max(energies):.3f} eV/atom")
+        if forces := [np.linalg.norm(results["forces"], axis=1) for results in known if "forces" in results]:
+            size = np.concatenate(forces)
+            lines.append(f"  force on an atom  {size.mean():.2f} on average, {size.max():.2f} at most, eV/Å")
         if self.splits:
             counts = ", ".join(f"{name} {len(indices)}" for name, indices in self.splits.items())
             lines.append(f"  splits            {counts}")
@@ -152,15 +159,25 @@ def available() -> list[str]:
     return sorted(path.parent.name for path in DATA.glob("*/card.json"))
 
 
-def load(name: str) -> Dataset:
-    """One of our own data sets, with the splits of its card: `load("ammonia")["train"]`.
+def load(name: str, *, source: Literal["own", "published"] = "own", fold: int = 1) -> Dataset:
+    """A data set by name, with its splits: `load("ammonia")["train"]`, `load("rmd17/aspirin", source="published")`.
 
-    Raises ValueError for an unknown name, and when a file is not, byte for byte, the one on the card.
+    Our own sets come with the library; published ones are fetched once (`uqlib.published` says what there is, and
+    `fold` chooses among the official splits of rMD17). Raises ValueError for an unknown name or source, and when a
+    file is not, byte for byte, the one that was meant; OSError when a published set cannot be reached.
     """
+    if source == "published":
+        found = published.load(name, fold=fold)
+        splits = {split: tuple(indices) for split, indices in found.splits.items()}
+        return Dataset(name=name, atoms=tuple(found.atoms), splits=splits, card=found.card)
+    if source != "own":
+        raise ValueError(f"source: got {source!r}, expected 'own' or 'published'")
     if name not in available():
-        raise ValueError(f"name: got {name!r}, expected one of {available()}")
+        raise ValueError(
+            f"name: got {name!r}, expected one of {available()}, or a published set with source='published'"
+        )
     folder = DATA / name
-    card = json.loads((folder / "card.json").read_text())
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     frames: list[ase.Atoms] = []
     splits = {}
     for split, entry in card["splits"].items():
@@ -170,51 +187,14 @@ def load(name: str) -> Dataset:
             raise ValueError(
                 f"{path}: got SHA-256 {digest}, the card says {entry['sha256']}; restore the file from git"
             )
-        part = _read_extxyz(path)
+        part = read_extxyz(path)
         splits[split] = tuple(range(len(frames), len(frames) + len(part)))
         frames.extend(part)
     return Dataset(name=name, atoms=tuple(frames), splits=splits, card=card)
 
 
-def read(path: str | Path) -> Dataset:
-    """A file of yours: extended XYZ (`.xyz`, `.extxyz`), an ASE database (`.db`), or an NFF archive (`.pth.tar`).
-
-    Extended XYZ: energies in eV under `energy` or `REF_energy`, forces in eV/Å under `forces` or `REF_forces`.
-    NFF archives, in kcal/mol, are converted; they are read without running the code that a pickle may carry.
-    Raises FileNotFoundError, and ValueError for other endings, broken files and files without structures.
-    """
+def read(path: str | Path, *, energy_unit: str | None = None, length_unit: str = "Å") -> Dataset:
+    """Files of yours, or a folder of them, as a data set: formats and errors as `files.read_frames`."""
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"path: {path} does not exist")
-    name = path.name
-    if name.endswith((".xyz", ".extxyz")):
-        frames = _read_extxyz(path)
-    elif name.endswith(".db"):
-        frames = [row.toatoms() for row in ase.db.connect(path).select()]
-    elif name.endswith((".pth.tar", ".pth")):
-        frames = nff.read(path)
-    else:
-        raise ValueError(f"path: got {name!r}, expected an ending .xyz, .extxyz, .db or .pth.tar")
-    if not frames:
-        raise ValueError(f"path: {path} holds no structures")
-    return Dataset(name=path.stem, atoms=tuple(frames), card={"source": name})
-
-
-def _read_extxyz(path: Path) -> list[ase.Atoms]:
-    try:
-        frames = list(ase.io.iread(path, index=":", format="extxyz"))
-    except Exception as error:  # the parser raises what it stumbles on: KeyError, IndexError, its own XYZError
-        raise ValueError(f"{path}: not extended XYZ, or cut short ({type(error).__name__}: {error})") from error
-    return [_with_labels(frame) for frame in frames if isinstance(frame, ase.Atoms)]
-
-
-def _with_labels(frame: ase.Atoms) -> ase.Atoms:
-    """REF_ entries become labels: ASE itself would drop or recompute what is called plainly `energy`."""
-    found = dict(frame.calc.results) if frame.calc is not None else {}
-    for label in LABELS:
-        value = frame.info.pop(f"REF_{label}", frame.arrays.pop(f"REF_{label}", None))
-        if value is not None:
-            is_stress = label == "stress" and np.size(value) == 9
-            found[label] = full_3x3_to_voigt_6_stress(np.reshape(value, (3, 3))) if is_stress else value
-    frame.calc = SinglePointCalculator(frame, **{k: v for k, v in found.items() if k in LABELS}) if found else None
-    return frame
+    frames = read_frames(path, energy_unit=energy_unit, length_unit=length_unit)
+    return Dataset(name=path.stem, atoms=tuple(frames), card={"source": path.name})
