@@ -11,7 +11,7 @@ written as one network on M·N rows, which costs far less than M calls when the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -220,6 +220,13 @@ class PaiNN(nn.Module):
         return Atomwise(
             energy=energy.flatten(), features=scalars, heads={name: head(scalars) for name, head in self.heads.items()}
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PaiNN:
+        """As `nn.Module` has it, behind `to`, `double` and so on, but the reference energies stay in float64."""
+        exact = self.atom_energies
+        super()._apply(fn, recurse)
+        self.atom_energies = exact.to(self.atom_energies.device)
+        return self
 
     def species(self, atomic_numbers: Tensor) -> Tensor:
         """(N,) rows of the embedding. Raises ValueError for elements that the network was not made for."""
