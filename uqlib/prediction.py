@@ -115,10 +115,16 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
     The derivative is taken with respect to distances and directions of the pairs and brought to positions by a
     closed chain rule, so that training never differentiates square roots and sines twice. Results are
     differentiable in the weights with `train=True`, and in the positions where `batch.positions.requires_grad`.
-    Raises ValueError for elements that the network does not know and for pairs found with another cutoff.
+    Raises ValueError for elements that the network does not know, for pairs found with another cutoff, and for a
+    batch in another floating-point type than the network.
     """
     if batch.cutoff != model.cutoff:
         raise ValueError(f"batch: its pairs reach to {batch.cutoff} Å, this network needs {model.cutoff} Å")
+    if batch.positions.dtype != model.embedding.dtype:
+        raise ValueError(
+            f"batch: it is in {batch.positions.dtype}, this network in {model.embedding.dtype}; bring one to the other "
+            "with its `to`"
+        )
     on_tape = batch.positions.requires_grad
     species = model.species(batch.atomic_numbers)
     with torch.set_grad_enabled(on_tape):
