@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 VERSION = 1
+HEAD = {"format": str, "version": int, "kind": str, "bytes": int, "sha256": str}
+LONGEST_HEAD = 1000  # bytes; a file of others may be one endless line
 
 
 def save(path: str | Path, payload: dict[str, Any], *, kind: str) -> None:
@@ -60,26 +62,45 @@ def load(path: str | Path, *, kind: str) -> dict[str, Any]:
     version, is cut short, or was changed since it was written.
     """
     path = Path(path)
-    first, _, body = path.read_bytes().partition(b"\n")
-    try:
-        head = json.loads(first)
-        found = (head["format"], head["kind"], int(head["version"]), int(head["bytes"]), head["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a file of uqlib; expected one written by `save` of kind {kind!r}") from error
-    if found[:2] != ("uqlib", kind):
-        raise ValueError(f"{path}: got a file of kind {found[1]!r}, expected {kind!r}")
-    if found[2] > VERSION:
-        raise ValueError(f"{path}: got version {found[2]}, this uqlib reads up to {VERSION}; install a newer uqlib")
-    if len(body) != found[3]:
-        raise ValueError(f"{path}: got {len(body)} bytes, expected {found[3]}; the file is cut short, copy it again")
-    if _sha256(body) != found[4]:
+    with path.open("rb") as file:
+        head = _head(path, file.readline(LONGEST_HEAD))
+        body = file.read()
+    if head["kind"] != kind:
+        raise ValueError(f"{path}: got a file of kind {head['kind']!r}, expected {kind!r}")
+    if head["version"] > VERSION:
         raise ValueError(
-            f"{path}: got SHA-256 {_sha256(body)}, expected {found[4]}; the file was changed, copy it again"
+            f"{path}: got version {head['version']}, this uqlib reads up to {VERSION}; install a newer uqlib"
+        )
+    if len(body) != head["bytes"]:
+        raise ValueError(
+            f"{path}: got {len(body)} bytes, expected {head['bytes']}; the file is cut short, copy it again"
+        )
+    if _sha256(body) != head["sha256"]:
+        raise ValueError(
+            f"{path}: got SHA-256 {_sha256(body)}, expected {head['sha256']}; the file was changed, copy it again"
         )
     try:
         return torch.load(io.BytesIO(body), weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: refused, it holds more than tensors and plain containers") from error
+
+
+def kind_of(path: str | Path) -> str:
+    """What kind of file `save` wrote at `path`. Raises FileNotFoundError, ValueError for files of others."""
+    path = Path(path)
+    with path.open("rb") as file:
+        return _head(path, file.readline(LONGEST_HEAD))["kind"]
+
+
+def _head(path: Path, line: bytes) -> dict[str, Any]:
+    """The first line of a file, checked for all that `save` puts there."""
+    try:
+        head = json.loads(line)
+        if head["format"] != "uqlib" or not all(isinstance(head[key], of) for key, of in HEAD.items()):
+            raise ValueError("the head is not one of uqlib")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a file of uqlib; expected one that `save` wrote") from error
+    return head
 
 
 def _sha256(body: bytes) -> str:

@@ -7,6 +7,7 @@ share an error that no force shows.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -108,6 +109,10 @@ class FittedEnsemble:
         if batch.n_pairs * len(self.models) <= PAIRS_FOR_ONE_PASS:
             return evaluate(self._together, batch)
         return Evaluation.stack([evaluate(model, batch) for model in self.models])
+
+    def to(self, target: torch.dtype | torch.device | str) -> FittedEnsemble:
+        """A copy in another floating-point type or on another device: `predict` wants batches of the same."""
+        return FittedEnsemble([copy.deepcopy(model).to(target) for model in self.models], histories=self.histories)
 
     def save(self, path: str | Path) -> None:
         """Weights and recipe; errors as `storage.save`."""
