@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,9 @@ def read_npz(
 
 def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: next((archive[key] for key in keys if key in archive), None) for name, keys in KEYS.items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a numpy archive of plain arrays, or cut short ({error})") from error
     if missing := [name for name in ("kinds", "positions", "energies") if found[name] is None]:
         raise ValueError(f"{path}: has none of the arrays {[KEYS[name] for name in missing]}")
