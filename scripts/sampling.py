@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+
+def xtb() -> Calculator:
+    """A GFN2-xTB calculator; tblite is needed only by those who make new plans."""
+    from tblite.ase import TBLite
+
+    return TBLite(method="GFN2-xTB", verbosity=0)
 
 
 def langevin(
@@ -24,10 +32,8 @@ def langevin(
     `temperature` in K, `time_step` in fs, `friction` in 1/fs. GFN2-xTB: J. Chem. Theory Comput. 15, 1652 (2019).
     The geometries differ between machines in the long run (chaos), which is why plans are committed.
     """
-    from tblite.ase import TBLite
-
     moving = Atoms(numbers=atoms.numbers, positions=atoms.positions)
-    moving.calc = TBLite(method="GFN2-xTB", verbosity=0)
+    moving.calc = xtb()
     MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=rng)
     dynamics = Langevin(
         moving, time_step * units.fs, temperature_K=temperature, friction=friction / units.fs, rng=rng, fixcm=False

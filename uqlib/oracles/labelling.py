@@ -1,22 +1,16 @@
-"""Oracles: electronic-structure codes that label a geometry with its energy and forces.
-
-An oracle is anything with a `label(atoms)` method. Both oracles here are small frozen dataclasses: they hold settings,
-no state, and can be pickled, so that `label_many` works with any `concurrent.futures.Executor`.
-"""
+"""What an oracle is, and how many geometries are labelled with one, here or on any executor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm.auto import tqdm
-
-from uqlib.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,97 +76,6 @@ def check_geometry(atoms: Atoms) -> None:
         distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))[np.triu_indices(len(atoms), 1)]
         if distances.min() < CLOSEST_CONTACT:
             raise OracleError(f"two atoms are {distances.min():.3f} Å apart; expected > {CLOSEST_CONTACT} Å", atoms)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PySCFOracle:
-    """A molecule at one of two density-functional levels, with PySCF: neutral, closed shell, no symmetry.
-
-    `bp86-d3/def2-svp`: exchange B88 (Phys. Rev. A 38, 3098), correlation P86 on VWN (Phys. Rev. B 33, 8822), the
-    combination ORCA calls BP86, plus Grimme's D3 with zero damping (J. Chem. Phys. 132, 154104). PySCF's own `bp86`
-    builds P86 on another local correlation and differs by 0.01 eV/Å.
-    `pbe/def2-svp`: PBE (Phys. Rev. Lett. 77, 3865) without dispersion, the level of rMD17.
-
-    Both use density fitting and count the response of the integration grid to the nuclei in the forces, without which
-    forces are not the derivative of the energy. Grid level 4 is converged to 1e-5 eV/Å for NH3 and 4e-5 eV/Å for
-    ethanol (against level 6); level 3, twice as fast, misses 2e-4 and 5e-4 eV/Å.
-
-    `grid_level` 0-9 (PySCF's), `energy_tolerance` of the SCF in hartree, `max_cycles` of the SCF, `threads` for PySCF
-    within one label (several labels at once, one thread each, is the faster use of several cores).
-    """
-
-    level: Literal["bp86-d3/def2-svp", "pbe/def2-svp"]
-    grid_level: int = 4
-    energy_tolerance: float = 1e-9
-    max_cycles: int = 100
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        if self.level not in _FUNCTIONALS:
-            raise ValueError(f"level={self.level!r} is unknown; expected one of {sorted(_FUNCTIONALS)}")
-
-    def label(self, atoms: Atoms) -> Atoms:
-        """Label one isolated molecule: energy in eV, forces (N, 3) in eV/Å.
-
-        Raises:
-            OracleError: the SCF did not converge, the geometry is periodic or unphysical, or has an odd electron.
-            ImportError: `pyscf` (or `dftd3`, for D3) is missing; the message says how to install it.
-        """
-        check_geometry(atoms)
-        if atoms.pbc.any():
-            raise OracleError("PySCFOracle labels isolated molecules; got periodic boundaries; use CP2KOracle", atoms)
-        if atoms.numbers.sum() % 2:
-            raise OracleError("an odd number of electrons; expected a closed shell", atoms)
-        functional, dispersion = _FUNCTIONALS[self.level]
-        energy, gradient = self._scf(atoms, functional)
-        if dispersion is not None:
-            energy_d3, gradient_d3 = _dispersion(atoms, dispersion)
-            energy, gradient = energy + energy_d3, gradient + gradient_d3
-        return labelled_copy(
-            atoms, energy=energy * EV_PER_HARTREE, forces=-gradient * (EV_PER_HARTREE / ANGSTROM_PER_BOHR)
-        )
-
-    def _scf(self, atoms: Atoms, functional: str) -> tuple[float, NDArray[np.float64]]:
-        """Energy in hartree and gradient (N, 3) in hartree/bohr of the functional alone."""
-        try:
-            from pyscf import dft, gto, lib
-        except ImportError as error:
-            raise ImportError("PySCFOracle needs PySCF: pip install pyscf==2.14.0 (or `uqlib[oracles]`)") from error
-        lib.num_threads(self.threads)
-        positions = atoms.positions / ANGSTROM_PER_BOHR
-        geometry = list(zip(atoms.get_chemical_symbols(), positions.tolist(), strict=True))
-        molecule = gto.M(atom=geometry, unit="Bohr", basis="def2-svp", verbose=0)
-        field = dft.RKS(molecule, xc=functional).density_fit()
-        field.grids.level = self.grid_level
-        field.conv_tol = self.energy_tolerance
-        field.max_cycle = self.max_cycles
-        try:
-            energy = float(field.kernel())
-            if not field.converged:
-                raise OracleError(f"the SCF did not converge in {self.max_cycles} cycles ({self.level})", atoms)
-            gradients = field.nuc_grad_method()
-            gradients.grid_response = True
-            return energy, np.asarray(gradients.kernel(), dtype=np.float64)
-        except np.linalg.LinAlgError as error:
-            raise OracleError(f"the SCF broke down ({self.level}): {error}", atoms) from error
-
-
-# Level of theory -> (PySCF's name of the functional, D3 parameters or None).
-_FUNCTIONALS: dict[str, tuple[str, str | None]] = {
-    "bp86-d3/def2-svp": ("b88,p86vwn", "bp"),
-    "pbe/def2-svp": ("pbe", None),
-}
-
-
-def _dispersion(atoms: Atoms, functional: str) -> tuple[float, NDArray[np.float64]]:
-    """D3 with zero damping: energy in hartree, gradient (N, 3) in hartree/bohr."""
-    try:
-        from dftd3.interface import DispersionModel, ZeroDampingParam
-    except ImportError as error:
-        raise ImportError("this level needs D3: pip install dftd3 (or `uqlib[oracles]`)") from error
-    model = DispersionModel(atoms.numbers, atoms.positions / ANGSTROM_PER_BOHR)
-    result = model.get_dispersion(ZeroDampingParam(method=functional), grad=True)
-    return float(result["energy"]), np.asarray(result["gradient"], dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
