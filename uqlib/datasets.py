@@ -122,11 +122,11 @@ class Dataset:
             members.setdefault(str(label), []).append(index)
         order = [members[label] for label in np.random.default_rng(seed).permutation(sorted(members))]
         splits: dict[str, list[int]] = {name: [] for name in sizes}
-        for group in order:
-            for name, size in sizes.items():
-                if len(splits[name]) + len(group) <= size:
-                    splits[name].extend(group)
-                    break
+        for group in sorted(order, key=len, reverse=True):  # large groups while there is room for them
+            room = {name: size - len(splits[name]) for name, size in sizes.items()}
+            roomiest = max(room, key=room.__getitem__)
+            if len(group) <= room[roomiest]:
+                splits[roomiest].extend(group)
         if empty := [name for name in sizes if not splits[name]]:
             raise ValueError(
                 f"sizes: no whole group of correlated frames fits into {empty}; groups hold "
