@@ -233,15 +233,13 @@ def _labels(frames: Sequence[ase.Atoms], name: str, dtype: torch.dtype) -> Tenso
     if missing:
         raise ValueError(f"{name}: {len(missing)} of {len(frames)} structures have none (the first is {missing[0]})")
     values = [np.asarray(results[name], dtype=np.float64) for results in known]
-    if name == "energy":
-        array = np.stack(values)
-    elif name == "stress":
-        array = np.stack([voigt_6_to_full_3x3_stress(value) for value in values])
-    else:
-        for frame, value in zip(frames, values, strict=True):
-            if value.shape != (len(frame), 3):
-                raise ValueError(f"{name}: got shape {value.shape}, expected {(len(frame), 3)}, a row an atom")
-        array = np.concatenate(values)
+    for index, (frame, value) in enumerate(zip(frames, values, strict=True)):
+        expected = {"energy": (), "forces": (len(frame), 3), "stress": (6,)}[name]
+        if value.shape != expected:
+            raise ValueError(f"{name}: structure {index} has one of shape {value.shape}, expected {expected}")
+    if name == "stress":
+        values = [voigt_6_to_full_3x3_stress(value) for value in values]
+    array = np.concatenate(values) if name == "forces" else np.stack(values)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: some labels are not finite; remove those structures before building a batch")
     return torch.as_tensor(array, dtype=dtype)

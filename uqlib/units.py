@@ -1,7 +1,8 @@
 """Factors into the units of this library: eV, Å, fs, K, and eV/Å³ for stress.
 
 Everything inside `uqlib` is in these units; data in others are converted once, when they are loaded.
-Values: CODATA 2018, as `ase.units` has them by default since 3.23, written out so that importing costs nothing.
+Values: CODATA 2018, written out so that importing costs nothing. (`ase.units` has those of 2014 where not told
+otherwise; they agree to seven digits, the Boltzmann constant to six.)
 """
 
 EV_PER_HARTREE = 27.211386245988
@@ -9,7 +10,7 @@ ANGSTROM_PER_BOHR = 0.529177210903
 EV_PER_KCAL_MOL = 4184.0 / 96485.33212331  # one thermochemical calorie is 4.184 J; the Faraday constant in C/mol
 EV_PER_KJ_MOL = 1000.0 / 96485.33212331
 KB = 8.617333262e-5  # eV/K
-EV_PER_ANGSTROM3_PER_GPA = 1.0 / 160.21766208
+EV_PER_ANGSTROM3_PER_GPA = 1.0 / 160.2176634
 
 EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR = EV_PER_HARTREE / ANGSTROM_PER_BOHR
 # The acceleration of 1 atomic mass unit under 1 eV/Å, in Å/fs².
