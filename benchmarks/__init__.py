@@ -1,0 +1,1 @@
+"""Speed and memory of `uqlib` beside other implementations of the same network, in one run."""
