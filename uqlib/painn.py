@@ -82,7 +82,7 @@ class Dense(nn.Module):
             out = torch.addmm(self.bias, rows, self.weight)
         else:
             out = torch.baddbmm(self.bias, rows, self.weight)
-        return out.reshape(*x.shape[:-1], -1)
+        return out.reshape(*x.shape[:-1], self.weight.shape[-1])
 
 
 class Perceptron(nn.Module):
@@ -187,6 +187,7 @@ class PaiNN(nn.Module):
             "members": members,
         }
         self.members, self.radial, self.cutoff = members, radial, float(cutoff)
+        self.compiled = False  # True: `evaluate` runs it through torch.compile, which pays after minutes of use
         species = torch.full((119,), -1)
         species[sorted(elements)] = torch.arange(len(elements))
         self.register_buffer("species_of_number", species, persistent=False)

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from uqlib import fast_painn
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.painn import Geometry, PaiNN
@@ -129,19 +130,13 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
     species = model.species(batch.atomic_numbers)
     with torch.set_grad_enabled(on_tape):
         geometry = Geometry.of(batch, model.radial)
-    with torch.enable_grad():
-        members = model.members or 1
-        basis, direction = geometry.basis.repeat(members, 1), geometry.direction.repeat(members, 1)
-        if not on_tape:
-            basis.requires_grad_()
-            direction.requires_grad_()
-        rows, pairs = _one_network_of_many(model, species, batch.pairs)
-        atomwise = model(rows, pairs, basis, direction)
-        by_basis, by_direction = torch.autograd.grad(
-            atomwise.energy.sum(), (basis, direction), create_graph=train or on_tape, materialize_grads=True
-        )
+    if on_tape:
+        atomwise, by_basis, by_direction = _slopes_by_autograd(model, species, batch, geometry)
+    else:  # the same numbers in less time
+        with torch.set_grad_enabled(train):
+            atomwise, by_basis, by_direction = fast_painn.slopes(model, species, batch, geometry)
     with torch.set_grad_enabled(train or on_tape):
-        by_basis, by_direction = by_basis.unflatten(0, (members, -1)), by_direction.unflatten(0, (members, -1))
+        members = model.members or 1
         pull = _pair_gradient(geometry, by_basis, by_direction)
         result = Evaluation(
             energy=_structure_energy(model, batch, species, atomwise.energy.unflatten(0, (members, -1))),
@@ -153,6 +148,19 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
             heads={name: value.unflatten(0, (members, -1)) for name, value in atomwise.heads.items()},
         )
     return _finish(result, squeeze=model.members is None, detach=not (train or on_tape))
+
+
+def _slopes_by_autograd(model: PaiNN, species: Tensor, batch: Batch, geometry: Geometry):
+    """What the network says, and dE/d(basis) (M, E, R + 1) and dE/d(direction) (M, E, 3) of the total energy."""
+    members = model.members or 1
+    with torch.enable_grad():
+        basis, direction = geometry.basis.repeat(members, 1), geometry.direction.repeat(members, 1)
+        rows, pairs = _one_network_of_many(model, species, batch.pairs)
+        atomwise = model(rows, pairs, basis, direction)
+        by_basis, by_direction = torch.autograd.grad(
+            atomwise.energy.sum(), (basis, direction), create_graph=True, materialize_grads=True
+        )
+    return atomwise, by_basis.unflatten(0, (members, -1)), by_direction.unflatten(0, (members, -1))
 
 
 def _one_network_of_many(model: PaiNN, species: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,8 +199,9 @@ def _stress(batch: Batch, geometry: Geometry, pull: Tensor) -> Tensor:
     outer = (pull.unsqueeze(-1) * vector.unsqueeze(-2)).flatten(-2)
     virial = outer.new_zeros(len(pull), batch.n_structures, 9).index_add(1, structure, outer).unflatten(-1, (3, 3))
     volume = torch.linalg.det(batch.cell).abs()
-    volume = torch.where(volume > 0, volume, torch.full_like(volume, torch.nan))
-    return 0.5 * (virial + virial.mT) / volume[:, None, None]
+    without = (volume == 0)[:, None, None]
+    stress = 0.5 * (virial + virial.mT) / volume[:, None, None].masked_fill(without, 1.0)
+    return stress.masked_fill(without, torch.nan)  # filled last, so that no gradient passes through nan
 
 
 def _finish(evaluation: Evaluation, *, squeeze: bool, detach: bool) -> Evaluation:

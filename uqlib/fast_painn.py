@@ -1,0 +1,296 @@
+"""The same PaiNN as in `painn.py`, faster: its forces by a backward pass written out by hand.
+
+Nothing here is needed to understand the network; `evaluate` comes this way where it can, with the same weights and,
+to round-off, the same numbers (`tests/test_fast_painn.py`). What makes it fast:
+
+* Neighbours stand in a table of K slots per atom. Sums over neighbours are then sums over an axis, and what atom i
+  heard from j is looked up among what j heard from i: no scattered writes, forwards or backwards.
+* A filter depends on distance alone, so the pair seen from j has the same filter as seen from i. The derivative of a
+  sum over neighbours is therefore itself a sum over neighbours, with the same filters.
+* No tape at inference. In training the pass is ordinary differentiable code: one backward instead of two, and
+  `torch.compile` accepts it, which it does not where forces come from autograd.
+
+Empty slots need no mask: their basis and direction are zero, hence all that passes through them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uqlib.batch import Batch
+from uqlib.painn import Atomwise, Geometry, PaiNN, Perceptron
+
+
+class Table(NamedTuple):
+    """Neighbours of N atoms in K slots each, K that of the atom with most neighbours."""
+
+    neighbour: Tensor  # (N, K)  j; the atom itself in an empty slot
+    reverse: Tensor  # (N, K)  the flat slot that holds the same pair seen from j; an empty slot points at itself
+    slot: Tensor  # (E,)  the flat slot of each pair
+
+    @classmethod
+    def of(cls, batch: Batch) -> Table:
+        i, j = batch.pairs
+        counts = torch.bincount(i, minlength=batch.n_atoms)
+        slots = max(int(counts.max()), 1)
+        first = counts.cumsum(0) - counts
+        slot = torch.arange(batch.n_pairs, device=i.device) + (
+            torch.arange(batch.n_atoms, device=i.device) * slots - first
+        ).index_select(0, i)
+        own = torch.arange(batch.n_atoms * slots, device=i.device)
+        neighbour = (own // slots).index_copy(0, slot, j)
+        reverse = own.index_copy(0, slot, slot.index_select(0, batch.reverse))
+        return cls(neighbour.view(-1, slots), reverse.view(-1, slots), slot)
+
+    def fill(self, of_pair: Tensor) -> Tensor:
+        """(E, C) into (N, K, C), zeros in empty slots."""
+        atoms, slots = self.neighbour.shape
+        empty = of_pair.new_zeros(atoms * slots, of_pair.shape[-1])
+        return empty.index_copy(0, self.slot, of_pair).view(atoms, slots, -1)
+
+    def read(self, of_slot: Tensor) -> Tensor:
+        """(..., N, K, C) back to (..., E, C)."""
+        return of_slot.flatten(-3, -2).index_select(-2, self.slot)
+
+
+class Linear(NamedTuple):
+    """A dense layer: x W + b."""
+
+    weight: Tensor  # ([M,] inputs, outputs)
+    bias: Tensor | None  # ([M, 1,] outputs)
+
+
+class Layer(NamedTuple):
+    """Weights of one message and one update."""
+
+    context: tuple[Linear, Linear]
+    filter: Tensor
+    mix: Tensor
+    gates: tuple[Linear, Linear]
+
+
+class Weights(NamedTuple):
+    """All weights that energies depend on: the module's own tensors, no copies."""
+
+    embedding: Tensor
+    layers: tuple[Layer, ...]
+    readout: tuple[Linear, Linear]
+    scale: Tensor
+
+    @classmethod
+    def of(cls, model: PaiNN) -> Weights:
+        layers = tuple(
+            Layer(_perceptron(m.context), m.filter.weight, u.mix.weight, _perceptron(u.gates))
+            for m, u in zip(model.messages, model.updates, strict=True)
+        )
+        return cls(model.embedding, layers, _perceptron(model.readout), model.scale)
+
+
+def _perceptron(module: Perceptron) -> tuple[Linear, Linear]:
+    inner, outer = module.inner, module.outer
+    return Linear(inner.weight, inner.bias), Linear(outer.weight, outer.bias)
+
+
+class _Gather(torch.autograd.Function):
+    """x (..., N, C) to x_j (..., N, K, C); the way back reads the reverse pairs instead of adding into atoms.
+
+    Exact as long as what comes back to empty slots is zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, neighbour: Tensor, reverse: Tensor) -> Tensor:
+        ctx.save_for_backward(reverse)
+        return _look_up(x, neighbour)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (reverse,) = ctx.saved_tensors
+        return _look_up(grads[0].flatten(-3, -2), reverse).sum(-2), None, None
+
+
+def _look_up(x: Tensor, rows: Tensor) -> Tensor:
+    return x.index_select(-2, rows.flatten()).unflatten(-2, rows.shape)
+
+
+def _gather(x: Tensor, table: Table) -> Tensor:
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Gather.apply(x, table.neighbour, table.reverse)
+    return _look_up(x, table.neighbour)
+
+
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W + b over the last axis. With M members x has M as its first axis, or is shared by all of them."""
+    if weight.ndim == 2:
+        rows = x.reshape(-1, x.shape[-1])
+        out = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+        return out.view(*x.shape[:-1], -1)
+    rows = x.reshape(len(weight), -1, x.shape[-1])
+    out = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias, rows, weight)
+    return out.view(*x.shape[:-1], -1)
+
+
+def _filters(basis: Tensor, weight: Tensor, width: int) -> list[Tensor]:
+    """(..., N, K, F) each: products of their own, since slices of one product are slower to work with."""
+    rows = basis.flatten(0, 1)
+    shape = (*weight.shape[:-2], *basis.shape[:2], width)
+    return [torch.matmul(rows, part).view(shape) for part in weight.split(width, dim=-1)]
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    s = torch.sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+class Saved(NamedTuple):
+    """What one layer leaves behind for its backward pass."""
+
+    inner: Tensor  # ([M,] N, F)  context, before its SiLU
+    gate: Tensor | None  # ([M,] N, F)  of the vectors, third part of the context
+    filters: list[Tensor]  # ([M,] N, K, F) each
+    scalars: Tensor  # ([M,] N, K, F)  x_j that becomes scalars
+    radial: Tensor  # ([M,] N, K, F)  x_j that becomes vectors along the direction
+    vectors: Tensor | None  # ([M,] N, K, 3, F)  gated vectors of j
+    before: Tensor | None  # ([M,] N, 3, F)  vectors that entered the layer
+    mixed: tuple[Tensor, Tensor]  # ([M,] N, 3, F)  V v and U v
+    length: Tensor  # ([M,] N, F)
+    product: Tensor  # ([M,] N, F)
+    hidden: Tensor  # ([M,] N, F)  gates, before their SiLU
+    gates: tuple[Tensor, ...]  # ([M,] N, F)
+
+
+def energy_and_slopes(
+    weights: Weights, species: Tensor, table: Table, basis: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Energies ([M,] N), scalars ([M,] N, F), dE/d(basis) ([M,] N, K, R + 1), dE/d(direction) ([M,] N, K, 3).
+
+    `basis` (N, K, R + 1) and `direction` (N, K, 3) are those of `Geometry`, put into slots. E is the total energy.
+    """
+    s, v = weights.embedding.index_select(-2, species), None
+    passed: list[Saved] = []
+    for layer in weights.layers:
+        s, v, saved = _forward(layer, s, v, table, basis, direction)
+        passed.append(saved)
+    inner, outer = weights.readout
+    hidden = _dense(s, *inner)
+    scale = weights.scale.unsqueeze(-1)
+    energy = _dense(F.silu(hidden), *outer)[..., 0] * scale
+    gs = _dense(scale.unsqueeze(-1) * outer.weight.mT * _silu_slope(hidden), inner.weight.mT)
+    gv = by_basis = by_direction = None
+    for layer, saved in zip(reversed(weights.layers), reversed(passed), strict=True):
+        gs, gv = _back_through_update(layer, saved, gs, gv)
+        slope = _slopes(layer, saved, gs, gv, direction)
+        by_basis = slope[0] if by_basis is None else by_basis + slope[0]
+        by_direction = slope[1] if by_direction is None else by_direction + slope[1]
+        if saved.before is not None:  # below the first layer there is only the embedding, which forces do not need
+            gs, gv = _back_through_message(layer, saved, gs, gv, table, direction)
+    assert by_basis is not None
+    assert by_direction is not None
+    return energy, s, by_basis, by_direction
+
+
+def _forward(layer: Layer, s: Tensor, v: Tensor | None, table: Table, basis: Tensor, direction: Tensor):
+    """Eqs. 7 to 10 for one layer: new scalars, new vectors, and what the way back needs."""
+    width = s.shape[-1]
+    inner = _dense(s, *layer.context[0])
+    context = _dense(F.silu(inner), *layer.context[1]).split(width, dim=-1)
+    filters = _filters(basis, layer.filter, width)
+    scalars, radial = _gather(context[0], table), _gather(context[1], table)
+    s = s + (filters[0] * scalars).sum(-2)
+    heard = torch.matmul(direction.mT, filters[1] * radial)
+    vectors, gate, before = None, None, v
+    if v is not None:
+        gate = context[2]
+        vectors = _gather((v * gate.unsqueeze(-2)).flatten(-2), table).unflatten(-1, (3, width))
+        heard = v + heard + (filters[2].unsqueeze(-2) * vectors).sum(-3)
+    mixed = _dense(heard, layer.mix).split(width, dim=-1)
+    length = (mixed[0].square().sum(-2) + 1e-8).sqrt()
+    product = (mixed[0] * mixed[1]).sum(-2)
+    hidden = _dense(torch.cat([s, length], dim=-1), *layer.gates[0])
+    gates = _dense(F.silu(hidden), *layer.gates[1]).split(width, dim=-1)
+    s = s + gates[0] + gates[1] * product
+    v = heard + gates[2].unsqueeze(-2) * mixed[1] if len(gates) == 3 else None
+    return s, v, Saved(inner, gate, filters, scalars, radial, vectors, before, mixed, length, product, hidden, gates)
+
+
+def _back_through_update(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor | None) -> tuple[Tensor, Tensor]:
+    """From dE/ds, dE/dv after the update to those before it; nobody reads the vectors of the last layer."""
+    width, (v_mixed, u_mixed), gates = gs.shape[-1], saved.mixed, saved.gates
+    g_gates = [gs, gs * saved.product]
+    g_product = (gs * gates[1]).unsqueeze(-2)
+    g_u = g_product * v_mixed
+    if gv is not None:
+        g_gates.append((gv * u_mixed).sum(-2))
+        g_u = g_u + gv * gates[2].unsqueeze(-2)
+    g_hidden = _dense(torch.cat(g_gates, dim=-1), layer.gates[1].weight.mT) * _silu_slope(saved.hidden)
+    g_input = _dense(g_hidden, layer.gates[0].weight.mT)
+    g_length = (g_input[..., width:] / saved.length).unsqueeze(-2)
+    back = _dense(torch.cat([g_length * v_mixed + g_product * u_mixed, g_u], dim=-1), layer.mix.mT)
+    return gs + g_input[..., :width], back if gv is None else gv + back
+
+
+def _slopes(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """What one message adds to dE/d(basis) and dE/d(direction)."""
+    width = gs.shape[-1]
+    by_filter = [gs.unsqueeze(-2) * saved.scalars, torch.matmul(direction, gv) * saved.radial]
+    if saved.vectors is not None:
+        by_filter.append((gv.unsqueeze(-3) * saved.vectors).sum(-2))
+    parts = zip(by_filter, layer.filter.split(width, dim=-1), strict=True)
+    by_basis = [_dense(by, weight.mT) for by, weight in parts]
+    by_direction = torch.matmul(saved.filters[1] * saved.radial, gv.mT)
+    return functools.reduce(torch.add, by_basis), by_direction
+
+
+def _back_through_message(
+    layer: Layer, saved: Saved, gs: Tensor, gv: Tensor, table: Table, direction: Tensor
+) -> tuple[Tensor, Tensor]:
+    """From dE/ds, dE/dv after the message to those before it: atom j's derivative is what its listeners say.
+
+    The pair seen from j has the same filter and the opposite direction.
+    """
+    assert saved.before is not None
+    assert saved.gate is not None
+    width = gs.shape[-1]
+    gs_j = _gather(gs, table)
+    gv_j = _gather(gv.flatten(-2), table).unflatten(-1, (3, width))
+    along = (direction.unsqueeze(-1) * gv_j).sum(-2)
+    g_vectors = (saved.filters[2].unsqueeze(-2) * gv_j).sum(-3)
+    g_context = [
+        (saved.filters[0] * gs_j).sum(-2),
+        -(saved.filters[1] * along).sum(-2),
+        (g_vectors * saved.before).sum(-2),
+    ]
+    g_inner = _dense(torch.cat(g_context, dim=-1), layer.context[1].weight.mT) * _silu_slope(saved.inner)
+    return gs + _dense(g_inner, layer.context[0].weight.mT), gv + g_vectors * saved.gate.unsqueeze(-2)
+
+
+def slopes(model: PaiNN, species: Tensor, batch: Batch, geometry: Geometry) -> tuple[Atomwise, Tensor, Tensor]:
+    """What `evaluate` needs: the network's output, dE/d(basis) (M, E, R + 1) and dE/d(direction) (M, E, 3).
+
+    Differentiable in the weights where gradients are enabled, in the positions never. `model.compiled` asks for
+    `torch.compile`; its graph serves all batches and all models of the same layout.
+    """
+    table = Table.of(batch)
+    run = _compiled() if model.compiled else energy_and_slopes
+    energy, features, by_basis, by_direction = run(
+        Weights.of(model),
+        species,
+        table,
+        table.fill(geometry.basis),
+        table.fill(geometry.direction),
+    )
+    features = features.flatten(0, -2)
+    atomwise = Atomwise(
+        energy=energy.flatten(), features=features, heads={name: head(features) for name, head in model.heads.items()}
+    )
+    shape = (model.members or 1, batch.n_pairs)
+    return atomwise, table.read(by_basis).view(*shape, model.radial + 1), table.read(by_direction).view(*shape, 3)
+
+
+@functools.cache
+def _compiled():
+    return torch.compile(energy_and_slopes, dynamic=True, fullgraph=True)
