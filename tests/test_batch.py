@@ -211,7 +211,7 @@ def test_atoms_on_top_of_each_other_through_the_cell() -> None:
 
 @pytest.mark.parametrize("cutoff", [0.0, -1.0, float("nan")])
 def test_bad_cutoff(cutoff: float) -> None:
-    with pytest.raises(ValueError, match="cutoff: got .*, expected a positive distance"):
+    with pytest.raises(ValueError, match=r"cutoff: got .*, expected a positive distance"):
         Batch.from_atoms(NH3, cutoff=cutoff)
 
 
@@ -222,7 +222,7 @@ def test_bad_selections_and_positions() -> None:
             batch.select(chosen)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"positions: got shape \(7, 3\), expected \(8, 3\)"):
         batch.at(batch.positions[:7])
-    with pytest.raises(ValueError, match="positions of structure 1: .*not finite"):
+    with pytest.raises(ValueError, match=r"positions of structure 1: .*not finite"):
         batch.at(batch.positions.index_fill(0, torch.tensor([5]), torch.nan))
 
 

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import pickle
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,18 @@ def save(path: str | Path, payload: dict[str, Any], *, kind: str) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Put `content` at `path` so that a reader, or a crash, never sees half of it. Raises OSError as `save`."""
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:  # also when interrupted
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise OSError(
             error.errno,
             f"could not write {len(content)} bytes ({error.strerror}); an older file is as it was",
