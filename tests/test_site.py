@@ -49,6 +49,7 @@ def address() -> Iterator[str]:
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh tab."""
     tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    tab.set_default_timeout(90_000)  # a busy machine draws slowly
     yield tab
     tab.close()
 
@@ -57,7 +58,7 @@ def live(viewer: Locator) -> Locator:
     """Scroll to a viewer and wait until it has drawn; gives its root."""
     viewer.scroll_into_view_if_needed()
     root = viewer.locator(".uqv[data-ready]")
-    root.wait_for(timeout=60_000)
+    root.wait_for()
     viewer.page.wait_for_timeout(SETTLE)
     return root
 
@@ -157,7 +158,7 @@ def test_a_picked_point_shows_its_structure(name: str, page: Page, address: str)
 def test_nglview_structures_turn(name: str, page: Page, address: str) -> None:
     page.goto(f"{address}/{name}")
     views = page.locator(".widget-subarea canvas")
-    views.first.wait_for(timeout=60_000)
+    views.first.wait_for()
     page.wait_for_timeout(5 * SETTLE)
     assert 0 < views.count() <= MOST_NGLVIEWS
     for canvas in views.all():
