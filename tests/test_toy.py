@@ -17,7 +17,7 @@ def at(*x: float) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def fitted():
     x, y = WELL.sample(80, seed=0)
-    return fit_ensemble(x, y, members=5, seed=0)
+    return fit_ensemble(x, y, members=4, seed=0, steps=700)
 
 
 def test_well_has_two_minima_and_the_barrier():
