@@ -130,7 +130,7 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
     species = model.species(batch.atomic_numbers)
     with torch.set_grad_enabled(on_tape):
         geometry = Geometry.of(batch, model.radial)
-    if on_tape:
+    if on_tape or type(model) is not PaiNN:  # a subclass may have another forward pass than the one written out
         atomwise, by_basis, by_direction = _slopes_by_autograd(model, species, batch, geometry)
     else:  # the same numbers in less time
         with torch.set_grad_enabled(train):
@@ -155,6 +155,9 @@ def _slopes_by_autograd(model: PaiNN, species: Tensor, batch: Batch, geometry: G
     members = model.members or 1
     with torch.enable_grad():
         basis, direction = geometry.basis.repeat(members, 1), geometry.direction.repeat(members, 1)
+        if not basis.requires_grad:
+            basis.requires_grad_()
+            direction.requires_grad_()
         rows, pairs = _one_network_of_many(model, species, batch.pairs)
         atomwise = model(rows, pairs, basis, direction)
         by_basis, by_direction = torch.autograd.grad(
