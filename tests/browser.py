@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, Request, Response, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 HOST = "book.example"
@@ -31,12 +31,29 @@ FLAGS = [
 @contextmanager
 def chromium(*extra: str) -> Iterator[Browser]:
     """A browser without a screen, with WebGL drawn by the CPU; `extra` are more of its flags."""
-    with sync_playwright() as playwright:
+    with _driver() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *extra])
         try:
             yield browser
         finally:
             browser.close()
+
+
+_drivers: list[Playwright] = []
+
+
+@contextmanager
+def _driver() -> Iterator[Playwright]:
+    """The one that is open, or a new one: a thread can have only one at a time."""
+    if _drivers:
+        yield _drivers[-1]
+        return
+    with sync_playwright() as playwright:
+        _drivers.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _drivers.pop()
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def test_print_shows_still_pictures(name: str, page: Page, address: str) -> None
 
 @pytest.mark.parametrize("name", pages_with("<img"))
 def test_pictures_have_alternative_texts(name: str, page: Page, address: str) -> None:
-    page.goto(f"{address}/{name}")
+    page.goto(f"{address}/{name}", wait_until="networkidle")
     texts = page.locator("img").evaluate_all("(images) => images.map((image) => image.getAttribute('alt') || '')")
     assert [text for text in texts if not text.strip() or "_images/" in text] == []
 
@@ -201,7 +201,7 @@ def test_pictures_have_alternative_texts(name: str, page: Page, address: str) ->
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_fit_a_phone(name: str, page: Page, address: str) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(f"{address}/{name}")
+    page.goto(f"{address}/{name}", wait_until="networkidle")  # index.html leads on to the first chapter
     assert page.evaluate("document.documentElement.scrollWidth") <= 391
 
 
