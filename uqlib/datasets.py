@@ -177,7 +177,7 @@ def load(name: str, *, source: Literal["own", "published"] = "own", fold: int = 
             f"name: got {name!r}, expected one of {available()}, or a published set with source='published'"
         )
     folder = DATA / name
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card = _read_card(folder / "card.json")
     frames: list[ase.Atoms] = []
     splits = {}
     for split, entry in card["splits"].items():
@@ -191,6 +191,16 @@ def load(name: str, *, source: Literal["own", "published"] = "own", fold: int = 
         splits[split] = tuple(range(len(frames), len(frames) + len(part)))
         frames.extend(part)
     return Dataset(name=name, atoms=tuple(frames), splits=splits, card=card)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if not all(entry["sha256"] for entry in card["splits"].values()):
+            raise ValueError("a split without a sum")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the card of a data set ({error}); restore the file from git") from error
+    return card
 
 
 def read(path: str | Path, *, energy_unit: str | None = None, length_unit: str = "Å") -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import ase
@@ -37,7 +38,7 @@ def read_frames(path: str | Path, *, energy_unit: str | None = None, length_unit
     elif name.endswith((".xyz", ".extxyz")):
         frames = read_extxyz(path)
     elif name.endswith(".db"):
-        frames = [row.toatoms() for row in ase.db.connect(path).select()]
+        frames = _read_database(path)
     elif name.endswith((".pth.tar", ".pth")):
         frames = nff.read(path)
     elif energy_unit is not None:
@@ -57,6 +58,13 @@ def _read_folder(folder: Path) -> list[ase.Atoms]:
             frame.info.setdefault("group", path.stem)
         frames.extend(part)
     return frames
+
+
+def _read_database(path: Path) -> list[ase.Atoms]:
+    try:
+        return [row.toatoms() for row in ase.db.connect(path).select()]
+    except (sqlite3.Error, ValueError, KeyError, TypeError, OSError) as error:
+        raise ValueError(f"{path}: not an ASE database, or cut short ({type(error).__name__}: {error})") from error
 
 
 def read_extxyz(path: Path) -> list[ase.Atoms]:
