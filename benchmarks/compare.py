@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import resource
+import functools
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from benchmarks import peers
 from benchmarks.systems import SYSTEMS, ammonia, ethanol
 from benchmarks.timing import Times, busy, interleave
+from uqlib import allocator
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.painn import PaiNN
@@ -21,6 +23,7 @@ from uqlib.prediction import evaluate
 
 SECTIONS = ("model", "ensemble", "epoch", "memory")
 ELEMENTS = (1, 6, 7, 8, 14)
+Measure = Callable[..., Times]  # `interleave` with the clock that was asked for
 PEER, OURS, COMPILED = "schnetpack", "uqlib", "uqlib compiled"
 
 
@@ -71,15 +74,15 @@ def _loss(energy: Tensor, forces: Tensor, labels: Batch) -> Tensor:
     return (energy - labels.energy).square().mean() + (forces - labels.forces).square().mean()
 
 
-def compare_models(names: tuple[str, ...], seconds: float) -> None:
+def compare_models(names: tuple[str, ...], measure: Measure, seconds: float) -> None:
     """Inference and training step, per system."""
     for system, make in SYSTEMS.items():
         batch = Batch.from_atoms(make())
         for kind, build in (("inference", inference), ("training step", training_step)):
-            report(f"{system}, {kind}", interleave({name: build(name, batch) for name in names}, seconds=seconds))
+            report(f"{system}, {kind}", measure({name: build(name, batch) for name in names}, seconds=seconds))
 
 
-def compare_ensembles(names: tuple[str, ...], seconds: float) -> None:
+def compare_ensembles(names: tuple[str, ...], measure: Measure, seconds: float) -> None:
     """Five networks against one: batched (a leading member axis) and one after another."""
     for title, frames in (("one NH3", ammonia()), ("eth32", ethanol(32))):
         batch = Batch.from_atoms(frames)
@@ -87,7 +90,7 @@ def compare_ensembles(names: tuple[str, ...], seconds: float) -> None:
             one = painn(compiled=name == COMPILED)
             batched = painn(members=5, compiled=name == COMPILED)
             loop = [painn(compiled=name == COMPILED) for _ in range(5)]
-            times = interleave(
+            times = measure(
                 {
                     "one network": lambda one=one, batch=batch: evaluate(one, batch),
                     "five, batched": lambda batched=batched, batch=batch: evaluate(batched, batch),
@@ -98,12 +101,12 @@ def compare_ensembles(names: tuple[str, ...], seconds: float) -> None:
             report(f"{title}, {name}, inference", times, reference="one network", cost=True)
 
 
-def compare_epochs(names: tuple[str, ...], seconds: float) -> None:
+def compare_epochs(names: tuple[str, ...], measure: Measure, seconds: float) -> None:
     """950 ethanol frames, 64 features, batches of 25, clipped gradients, averaged weights, batch assembly included."""
     data = Dataset(name="ethanol", atoms=tuple(ethanol(950)))
     data.batch()  # the pairs of a data set are found once
     frames = peers.singles([data.batch([index]) for index in range(len(data))])
-    times = interleave({name: epoch(name, data, frames) for name in names}, seconds=seconds, least=3)
+    times = measure({name: epoch(name, data, frames) for name in names}, seconds=seconds, least=3)
     report("epoch of 950 ethanol frames", times)
 
 
@@ -140,6 +143,7 @@ def compare_memory(names: tuple[str, ...], options: argparse.Namespace) -> None:
     print("\nSiO2-576, training step, peak memory of the process (of which before the first step)")
     for name in names:
         command = [sys.executable, "-m", "benchmarks.compare", "--memory-of", name, "--threads", str(options.threads)]
+        command += ["--allocator"] if options.allocator else []
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         peak, before = (float(word) / 2**20 for word in output.split()[-2:])
         print(f"  {name:<16} {peak:7.2f} GB  ({before:.2f} GB)")
@@ -147,10 +151,16 @@ def compare_memory(names: tuple[str, ...], options: argparse.Namespace) -> None:
 
 def measure_memory(name: str) -> None:
     step = training_step(name, Batch.from_atoms(SYSTEMS["SiO2-576"]()))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_memory()
     for _ in range(3):
         step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, before)
+    print(_peak_memory(), before)
+
+
+def _peak_memory() -> int:
+    """kB, of this process alone: unlike `getrusage`, it does not start from the peak of the parent."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
 def report(title: str, times: Times, *, reference: str = PEER, cost: bool = False) -> None:
@@ -170,10 +180,16 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=SECTIONS, help="which comparisons")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads, for all")
+    parser.add_argument("--cpu-time", action="store_true", help="count processor time, not the wall's; one thread only")
+    parser.add_argument("--allocator", action="store_true", help="call uqlib.allocator.keep_memory first, for all")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if options.cpu_time and options.threads != 1:
+        parser.error("--cpu-time: threads that wait for each other spend processor time, too; add --threads 1")
+    if options.allocator and not allocator.keep_memory():
+        parser.error("--allocator: this system's C library is not glibc")
     if options.memory_of:
         measure_memory(options.memory_of)
         return
@@ -181,13 +197,14 @@ def main() -> None:
         print(f"WARNING: {warning}")
     print(f"torch {torch.__version__}, {options.threads} threads, float32, neighbour pairs prebuilt")
     names = (PEER, OURS) if options.no_compile else (PEER, OURS, COMPILED)
+    measure = functools.partial(interleave, clock=time.process_time if options.cpu_time else time.perf_counter)
     seconds = 6.0 if options.quick else 40.0
     if "model" in options.only:
-        compare_models(names, seconds)
+        compare_models(names, measure, seconds)
     if "ensemble" in options.only:
-        compare_ensembles(names, seconds / 2)
+        compare_ensembles(names, measure, seconds / 2)
     if "epoch" in options.only:
-        compare_epochs(names, 3 * seconds)
+        compare_epochs(names, measure, 3 * seconds)
     if "memory" in options.only:
         compare_memory(names, options)
 
