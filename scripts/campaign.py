@@ -111,6 +111,7 @@ class LabelLog:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._file.close()
             raise RuntimeError(f"{path} is being written by another run; wait for it or stop it") from error
         self._file.seek(0)
         text = self._file.read().decode("utf-8")
@@ -260,13 +261,24 @@ def _follow_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def give_way(nice: int) -> None:
+    """Lower this process's priority and that of the programs it starts."""
+    if nice:
+        os.nice(nice)
+        group = Path("/proc/self/autogroup")  # Linux weighs whole sessions first: after setsid, nice alone does nothing
+        if group.exists():
+            group.write_text(str(nice), encoding="ascii")
+
+
 def run(campaign: Campaign, arguments: Sequence[str] | None = None) -> int:
     """The command line of every campaign."""
     parser = argparse.ArgumentParser(description=f"Make the data set {campaign.name}: plan, label, publish. Resumable.")
     parser.add_argument("--card", action="store_true", help="only publish what is labelled so far, with its cards")
     parser.add_argument("--plan", action="store_true", help="only make the plan")
     parser.add_argument("--workers", type=int, default=1, help="labels made at once, one thread each (default 1)")
+    parser.add_argument("--nice", type=int, default=0, help="give way to other programs, 1 to 19")
     options = parser.parse_args(arguments)
+    give_way(options.nice)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     frames = campaign.planned()
     if options.plan:

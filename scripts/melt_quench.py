@@ -1,6 +1,6 @@
-"""Silica geometries from classical dynamics: LAMMPS with the Vashishta potential of 1990.
+"""Silica geometries from classical dynamics: LAMMPS with the Tersoff potential of Munetoh and others.
 
-P. Vashishta, R. K. Kalia, J. P. Rino and I. Ebbsjo, Phys. Rev. B 41, 12197 (1990); the file `SiO.1990.vashishta` comes
+S. Munetoh, T. Motooka, K. Moriguchi and A. Shintani, Comput. Mater. Sci. 39, 334 (2007); the file `SiO.tersoff` comes
 with LAMMPS. It only proposes geometries: every label is density-functional theory.
 """
 
@@ -18,7 +18,7 @@ from ase import Atoms
 from ase.geometry import get_distances
 from ase.spacegroup import crystal
 
-POTENTIAL = "SiO.1990.vashishta"
+POTENTIAL = "SiO.tersoff"
 FOLDERS = ("/usr/share/lammps/potentials", "/usr/local/share/lammps/potentials")
 GRAMS_PER_CM3 = 1.66053906660  # of 1 atomic mass unit per Å^3
 SIO2_MASS = 28.085 + 2 * 15.999
@@ -31,7 +31,7 @@ boundary p p p
 read_data start.data
 mass 1 28.085
 mass 2 15.999
-pair_style vashishta
+pair_style tersoff
 pair_coeff * * {potential} Si O
 neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes
@@ -105,7 +105,7 @@ def random_start(units: int, density: float, rng: np.random.Generator) -> Atoms:
 
 
 def quench(units: int, density: float, rng: np.random.Generator) -> Atoms:
-    """A glass at 300 K: 10 ps at 5000 K, 10 ps at 4000 K, then 100 ps of cooling."""
+    """A glass at 300 K: 10 ps at 5000 K, 10 ps down to 4000 K, then 100 ps of cooling to 300 K."""
     seed = int(rng.integers(1, 10**6))
     commands = (
         "minimize 1e-6 1e-6 200 1000\n"

@@ -1,0 +1,183 @@
+"""Make `uqlib/data/silica`: amorphous SiO2 in cells of 72 atoms at PBE, with CP2K.
+
+    python scripts/make_silica.py --workers 2     # everything still missing, then the cards
+    python scripts/make_silica.py --card          # only publish what is there
+    python scripts/make_silica.py --converge      # cut-off and SCF threshold, for the card (a quarter of an hour)
+
+Splits: `train`, `valid`, `test` are glass at 300-1000 K and supercooled melt to 2000 K, each quench in one split only;
+`melt` 3000-4500 K; `tension` to fracture; `compression` to densified glass; `crystals`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from ase import Atoms
+from campaign import SCRIPTS, Campaign, interleave, read_frames, run, tag, write_atomically
+from cards import CardText
+from melt_quench import compression, crystals, quench, sample, simulate, tension
+from structure import bond_statistics
+from tqdm.auto import tqdm
+
+from uqlib.oracles import CP2KOracle
+
+ORACLE = CP2KOracle(data_directory="/usr/share/cp2k")
+UNITS_PER_CELL = 24
+QUENCHES = {"train": 8, "valid": 1, "test": 2}
+TEMPERATURES = (300.0, 600.0, 1000.0, 1500.0, 2000.0)  # K, three frames of each from every quench
+MELT = (3000.0, 3500.0, 4000.0, 4500.0)  # K
+STRAINS = np.linspace(0.05, 0.60, 12)
+VOLUMES = np.linspace(0.95, 0.63, 9)
+CRYSTAL_FRAMES = {"quartz": 4, "cristobalite": 2, "sodalite": 4}  # at each of three temperatures
+
+
+def glasses(count: int, rng: np.random.Generator) -> list[Atoms]:
+    """Independent quenches at densities from 2.1 to 2.3 g/cm^3."""
+    densities = rng.uniform(2.1, 2.3, count)
+    return [quench(UNITS_PER_CELL, density, rng) for density in tqdm(densities, desc="quenching", unit="glass")]
+
+
+def heated(start: Atoms, temperatures: Sequence[float], frames: int, rng: np.random.Generator, **info: str) -> list:
+    """`frames` frames 2 ps apart at each temperature (K), one after another."""
+    tagged = []
+    for temperature in temperatures:
+        seed = int(rng.integers(1, 10**6))
+        sampled = simulate(
+            start, sample(temperature, frames, 2.0, seed, settle=4.0), temperature=temperature, seed=seed
+        )
+        start = sampled[-1]
+        source = f"{info['kind']}-{temperature:.0f}K"
+        tags = {"split": info["split"], "source": source, "group": info["group"]}
+        tagged += [tag(atoms, **tags, temperature=temperature) for atoms in sampled]
+    return tagged
+
+
+def deformed(start: Atoms, name: str, amounts: np.ndarray, group: str, rng: np.random.Generator) -> list[Atoms]:
+    """A glass under `tension` (strains) or `compression` (volumes relative to the start) at 300 K."""
+    seed = int(rng.integers(1, 10**6))
+    commands = {"tension": tension, "compression": compression}[name](amounts, seed)
+    frames = simulate(start, commands, temperature=300.0, seed=seed)
+    key = {"tension": "strain", "compression": "relative_volume"}[name]
+    return [
+        tag(atoms, split=name, source=name, group=group, temperature=300.0, **{key: round(float(amount), 4)})
+        for atoms, amount in zip(frames, amounts, strict=True)
+    ]
+
+
+def plan(seed: int) -> list[Atoms]:
+    """All geometries, every split and every quench evenly mixed."""
+    rng = np.random.default_rng(seed)
+    parts: list[list[Atoms]] = []
+    for split, count in QUENCHES.items():
+        runs = []
+        for k, glass in enumerate(glasses(count, rng)):
+            frames = heated(glass, TEMPERATURES, 3, rng, kind="glass", split=split, group=f"{split}-{k}")
+            runs.append([frames[i] for i in rng.permutation(len(frames))])
+        parts.append(interleave(*runs))
+    for k, glass in enumerate(glasses(2, rng)):
+        frames = heated(glass, MELT, 4, rng, kind="melt", split="melt", group=f"melt-{k}")
+        for name, amounts in (("tension", STRAINS), ("compression", VOLUMES)):
+            states = deformed(glass, name, amounts, f"{name}-{k}", rng)
+            parts.append([states[i] for i in rng.permutation(len(states))])
+        parts.append([frames[i] for i in rng.permutation(len(frames))])
+    ordered = []
+    for name, cell in crystals().items():
+        frames = heated(
+            cell, (300.0, 600.0, 1000.0), CRYSTAL_FRAMES[name], rng, kind=name, split="crystals", group=name
+        )
+        ordered.append([frames[i] for i in rng.permutation(len(frames))])
+    return interleave(*parts, interleave(*ordered))
+
+
+def converge() -> None:
+    """How energy and forces of one glass frame move with the cut-off and the SCF threshold, saved for the card."""
+    frame = read_frames(SCRIPTS / "plans" / "silica.xyz")[0]
+    reference = replace(ORACLE, cutoff=800.0, scf_threshold=1e-8)
+    variants = {
+        "as labelled (400 Ry, SCF 1e-6)": ORACLE,
+        "300 Ry, SCF 1e-6": replace(ORACLE, cutoff=300.0),
+        "600 Ry, SCF 1e-6": replace(ORACLE, cutoff=600.0),
+        "400 Ry, SCF 1e-8": replace(ORACLE, scf_threshold=1e-8),
+    }
+    best = reference.label(frame)
+    result = {}
+    for name, oracle in tqdm(variants.items(), desc="convergence", unit="setting"):
+        labelled = oracle.label(frame)
+        energy = (labelled.get_potential_energy() - best.get_potential_energy()) / len(frame)
+        force = np.sqrt(((labelled.get_forces() - best.get_forces()) ** 2).mean())
+        stress = np.abs(labelled.get_stress() - best.get_stress()).max()
+        result[f"{name}, against 800 Ry and 1e-8"] = (
+            f"energy {1000 * energy:+.3f} meV per atom, force RMSE {1000 * force:.2f} meV/Å, "
+            f"largest stress difference {stress:.1e} eV/Å^3"
+        )
+        write_atomically(SCRIPTS / "agreement" / "silica_convergence.json", json.dumps(result, indent=2) + "\n")
+
+
+def checks(splits: Mapping[str, Sequence[Atoms]]) -> dict[str, object]:
+    """Numbers for the card: coordination, angles and neighbour distances, and the convergence test."""
+    result: dict[str, object] = {f"structure of {split}": bond_statistics(frames) for split, frames in splits.items()}
+    saved = SCRIPTS / "agreement" / "silica_convergence.json"
+    if saved.exists():
+        result["convergence"] = json.loads(saved.read_text(encoding="utf-8"))
+    return result
+
+
+GLASS = (
+    f"melt-quench with a Tersoff potential (independent quenches, {3 * UNITS_PER_CELL} atoms, 2.1 to 2.3 g/cm^3), then "
+    "dynamics at 300, 600, 1000 (glass), 1500 and 2000 K (supercooled melt), frames 2 ps apart; a quench is a group"
+)
+TEXT = CardText(
+    title="Silica: glass, melt, fracture and crystals",
+    level="PBE/DZVP-MOLOPT-SR-GTH, GTH pseudopotentials, Gamma point, no dispersion, CP2K",
+    settings={
+        "plane-wave cut-off (Ry)": ORACLE.cutoff,
+        "relative cut-off (Ry)": ORACLE.relative_cutoff,
+        "SCF threshold (EPS_SCF)": ORACLE.scf_threshold,
+        "SCF": "standard diagonalisation, Broyden mixing (alpha 0.4, NBROYDEN 8), EPS_DEFAULT 1e-12",
+        "stress": "analytic; eV/Å^3, positive under tension",
+    },
+    packages=("ase",),
+    programs={"CP2K": "2023.1"},
+    sampling={
+        "train": GLASS,
+        "valid": GLASS,
+        "test": GLASS,
+        "melt": "3000 to 4500 K, from two further quenches heated step by step, frames 2 ps apart",
+        "tension": f"x stretched at 300 K in steps of 5 ps, strains {STRAINS[0]:.2f} to {STRAINS[-1]:.2f}, no "
+        "contraction across",
+        "compression": f"cell shrunk evenly at 300 K in steps of 5 ps, to {VOLUMES[-1]:.2f} of its volume",
+        "crystals": "alpha-quartz (2x2x2), alpha-cristobalite (2x2x2, 96 atoms) and the SOD framework (36 atoms) at "
+        "experimental cells, 300, 600 and 1000 K",
+    },
+    info_keys={
+        "source": "how the geometry was made, with the temperature",
+        "group": "frames of one quench or run share it; split by it",
+        "temperature": "in K",
+        "strain, relative_volume": "of the deformed glasses, relative to their start",
+    },
+    limits=(
+        "Geometries come from a classical potential and very fast quenches: more defects than in real glass.",
+        "Gamma point only, cells of about 10 Å: energies of cells of different shape do not compare to the last meV.",
+        "The stress is that of the printed basis and cut-off, without a correction for changing plane-wave sets.",
+    ),
+    references=(
+        "Munetoh et al., Comput. Mater. Sci. 39, 334 (2007), LAMMPS file SiO.tersoff",
+        "LAMMPS: Thompson et al., Comput. Phys. Commun. 271, 108171 (2022)",
+        "CP2K: Kühne et al., J. Chem. Phys. 152, 194103 (2020)",
+        "MOLOPT basis: VandeVondele and Hutter, J. Chem. Phys. 127, 114105 (2007)",
+        "GTH: Goedecker, Teter and Hutter, Phys. Rev. B 54, 1703 (1996)",
+        "PBE: Perdew, Burke and Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996)",
+    ),
+    command="python scripts/make_silica.py",
+)
+CAMPAIGN = Campaign(name="silica", oracle=ORACLE, seed=2305, plan=plan, text=TEXT, checks=checks)
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--converge"]:
+        converge()
+    else:
+        raise SystemExit(run(CAMPAIGN))
