@@ -123,6 +123,7 @@ def show_structure(
     widget.add_structure(nglview.ASEStructure(turned))
     if turned.pbc.any():
         widget.add_unitcell()
+        widget.control.zoom(-0.5)  # it fits the atoms into the view, not the cell around them
     return StructureView(widget, alt=words, still=still)
 
 

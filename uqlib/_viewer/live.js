@@ -3,7 +3,8 @@
 function engineOfKernel() {
   globalThis.uqlibNGLLoading ??= (async () => {
     const unpacked = new Blob([bytes(ENGINE_GZ)]).stream().pipeThrough(new DecompressionStream('gzip'));
-    const url = URL.createObjectURL(new Blob([ENGINE_WRAP[0], await new Response(unpacked).text(), ENGINE_WRAP[1]], { type: 'text/javascript' }));
+    const parts = [ENGINE_WRAP[0], await new Response(unpacked).text(), ENGINE_WRAP[1]];
+    const url = URL.createObjectURL(new Blob(parts, { type: 'text/javascript' }));
     await import(url);
     URL.revokeObjectURL(url);
     return globalThis.uqlibNGL;

@@ -85,10 +85,6 @@ function makeScene(NGL, host, data) {
     if (spheres) return spheres.setAttributes({ position, color: colours });
     spheres = new NGL.SphereBuffer({ position, color: colours, radius: new Float32Array(data.radii) }, {});
     const shape = new NGL.Shape('atoms').addBuffer(spheres);
-    for (let k = 0; k < data.positions.length; k += 3) { // the camera must see every frame, not only this one
-      shape.boundingBox.expandByPoint(new NGL.Vector3(...data.positions.subarray(k, k + 3)));
-    }
-    shape.boundingBox.expandByScalar(Math.max(...data.radii));
     stage.addComponentFromObject(shape).addRepresentation('buffer');
   }
 
@@ -113,6 +109,27 @@ function makeScene(NGL, host, data) {
     box.draw();
   }
 
+  // Bring everything that any frame shows into view.
+  function fit() {
+    const points = [];
+    for (let k = 0; k < data.positions.length; k += 3) points.push(data.positions.subarray(k, k + 3));
+    for (let k = 0; k < data.cells.length; k += 9) {
+      for (let c = 0; c < 8; c++) points.push(corner(data.cells.subarray(k, k + 9), c));
+    }
+    const middle = [0, 1, 2].map((axis) => {
+      const low = points.reduce((least, p) => Math.min(least, p[axis]), Infinity);
+      const high = points.reduce((most, p) => Math.max(most, p[axis]), -Infinity);
+      return (low + high) / 2;
+    });
+    const away = (p) => Math.hypot(p[0] - middle[0], p[1] - middle[1], p[2] - middle[2]);
+    const far = points.reduce((most, p) => Math.max(most, away(p)), 0);
+    const radius = far + Math.max(...data.radii);
+    const narrow = Math.min(1, host.clientWidth / host.clientHeight);
+    const angle = (stage.parameters.cameraFov / 2) * (Math.PI / 180);
+    stage.viewerControls.center(middle);
+    stage.viewerControls.distance((1.05 * radius) / (narrow * Math.tan(angle)));
+  }
+
   return {
     show(frame) {
       const first = !spheres;
@@ -125,8 +142,7 @@ function makeScene(NGL, host, data) {
         const r = data.rotation.map((v, k) => (k < 3 || k > 5 ? -v : v));
         const turn = new NGL.Matrix4().set(r[0], r[1], r[2], 0, r[3], r[4], r[5], 0, r[6], r[7], r[8], 0, 0, 0, 0, 1);
         stage.viewerControls.rotate(new NGL.Quaternion().setFromRotationMatrix(turn));
-        stage.autoView();
-        stage.viewerControls.zoom(0.15);
+        fit();
       }
       stage.viewer.requestRender();
     },
@@ -135,7 +151,7 @@ function makeScene(NGL, host, data) {
       stage.viewerControls.spin([1, 0, 0], up);
     },
     zoom: (step) => stage.viewerControls.zoom(step),
-    home: () => stage.autoView(200),
+    home: fit,
     wheelZooms(yes) { stage.mouseObserver.handleScroll = yes; },
     setBackground: (css) => stage.setParameters({ backgroundColor: css }),
     resize: () => stage.handleResize(),

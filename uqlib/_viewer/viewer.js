@@ -30,7 +30,8 @@ function colourBar(data) {
     'aria-label': `Colour scale: ${data.value_label}, from ${number(data.vmin)} to ${number(data.vmax)}` });
   bar.append(element('span', { class: 'uqv-legend-label' }, data.value_label),
     element('span', { class: 'uqv-ramp', style: `background:linear-gradient(90deg,${data.stops.join(',')})` }),
-    element('span', { class: 'uqv-legend-ends' }, ...[data.vmin, middle, data.vmax].map((v) => element('span', {}, number(v)))));
+    element('span', { class: 'uqv-legend-ends' },
+      ...[data.vmin, middle, data.vmax].map((v) => element('span', {}, number(v)))));
   if (data.values.some(Number.isNaN)) bar.append(element('span', { class: 'uqv-legend-label' }, 'grey: no value'));
   return bar;
 }
@@ -118,7 +119,8 @@ function mount(host, payload, { still, link, engine }) {
     } catch (error) {
       console.warn('uqlib viewer:', error);
       root.classList.add('uqv-failed');
-      wait.textContent = `The moving 3-D view needs WebGL, which did not start (${error.message}). This is a still picture.`;
+      wait.textContent =
+        `The moving 3-D view needs WebGL, which did not start (${error.message}). This is a still picture.`;
       view.append(wait);
     } finally {
       building = false;
