@@ -44,7 +44,7 @@ def label(atoms: ase.Atoms) -> ase.Atoms:
     morse = MorsePotential(epsilon=1.0, r0=1.4, rho0=3.0, rcut1=3.0, rcut2=3.8)
     morse.calculate(atoms, ["energy", "forces"], [])
     known = atoms.copy()
-    energy = morse.results["energy"] + sum(ATOM_ENERGIES[int(z)] for z in atoms.numbers)
+    energy = morse.results["energy"] + sum(ATOM_ENERGIES.get(int(z), -1.0) for z in atoms.numbers)
     known.calc = SinglePointCalculator(known, energy=energy, forces=morse.results["forces"])
     return known
 

@@ -8,8 +8,9 @@ killed continues where it was and ends with the same weights as one that was not
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class _Run:
             "seed": seed,
             "train": _fingerprint(train),
             "valid": _fingerprint(valid),
-            "weights": _first_weights(model),
+            "weights": _digest(weight.detach().cpu().numpy() for weight in model.parameters()),
         }
 
     @property
@@ -248,10 +249,11 @@ class _Run:
         self.best_loss, self.best_epoch, self.last_drop, self.steps, self.finished = state["numbers"]
 
 
-def _fingerprint(data: Dataset) -> list[float]:
-    """Enough to notice that a checkpoint was made with other data."""
-    return [float(len(data)), float(data.energies.sum()), float(np.abs(data.forces).sum())]
+def _fingerprint(data: Dataset) -> str:
+    """What tells other data, or the same in another order, from those that a checkpoint was made with."""
+    parts = [a for f in data.atoms for a in (f.numbers, f.positions, np.asarray(f.cell), f.pbc)]
+    return _digest([*parts, data.energies, data.forces])
 
 
-def _first_weights(model: PaiNN) -> float:
-    return float(model.embedding.detach().double().sum())
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
