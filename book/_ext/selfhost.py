@@ -51,8 +51,10 @@ def copy_assets(app: Sphinx) -> None:
             archive.extractall(static)
     for name, place in FRONT_ENDS.items():
         source = Path(sys.prefix) / "share/jupyter/nbextensions" / place
+        # nglview's bundle looks for its own address and refuses one that is not on a server: let it take a file's, too
+        text = source.read_text(encoding="utf-8").replace("/^http(s?):/.test(e)", "/^(https?|file):/.test(e)")
         (static / "widgets" / name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, static / "widgets" / name / "index.js")
+        (static / "widgets" / name / "index.js").write_text(text, encoding="utf-8")
     shutil.copyfile(HERE / "paths.js", static / "widgets/paths.js")
     (static / "viewer").mkdir(exist_ok=True)
     (static / "viewer/uqlib-viewer.js").write_text(_viewer.page_script(), encoding="utf-8")
