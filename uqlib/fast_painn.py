@@ -16,6 +16,7 @@ Empty slots need no mask: their basis and direction are zero, hence all that pas
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -117,10 +118,14 @@ def _look_up(x: Tensor, rows: Tensor) -> Tensor:
     return x.index_select(-2, rows.flatten()).unflatten(-2, rows.shape)
 
 
-def _gather(x: Tensor, table: Table) -> Tensor:
-    if torch.is_grad_enabled() and x.requires_grad:
-        return _Gather.apply(x, table.neighbour, table.reverse)
-    return _look_up(x, table.neighbour)
+def _gather(table: Table, *parts: Tensor) -> Sequence[Tensor]:
+    """x_j of each part; compiled, all of them with one look-up."""
+    if torch.compiler.is_compiling() and len(parts) > 1:
+        (both,) = _gather(table, torch.cat(parts, dim=-1))
+        return both.split([part.shape[-1] for part in parts], dim=-1)
+    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+        return [_Gather.apply(part, table.neighbour, table.reverse) for part in parts]
+    return [_look_up(part, table.neighbour) for part in parts]
 
 
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -134,11 +139,34 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out.view(*x.shape[:-1], -1)
 
 
-def _filters(basis: Tensor, weight: Tensor, width: int) -> list[Tensor]:
-    """(..., N, K, F) each: products of their own, since slices of one product are slower to work with."""
-    rows = basis.flatten(0, 1)
-    shape = (*weight.shape[:-2], *basis.shape[:2], width)
-    return [torch.matmul(rows, part).view(shape) for part in weight.split(width, dim=-1)]
+def _filters(basis: Tensor, weight: Tensor, width: int) -> Sequence[Tensor]:
+    """(..., N, K, F) each. Eagerly a product for each, since slices of one are slower to work with."""
+    parts = (weight,) if torch.compiler.is_compiling() else weight.split(width, dim=-1)
+    rows, lead = basis.flatten(0, 1), (*weight.shape[:-2], *basis.shape[:2])
+    made = [torch.matmul(rows, part).view(*lead, part.shape[-1]) for part in parts]
+    return made[0].split(width, dim=-1) if len(parts) == 1 else made
+
+
+# Three contractions of small axes. Eagerly as matrix products; a compiler merges the sums with what stands around them.
+def _sum_neighbours(direction: Tensor, x: Tensor) -> Tensor:
+    """(N, K, 3), (..., N, K, F) -> (..., N, 3, F)"""
+    if torch.compiler.is_compiling():
+        return (direction.unsqueeze(-1) * x.unsqueeze(-2)).sum(-3)
+    return torch.matmul(direction.mT, x)
+
+
+def _project(direction: Tensor, v: Tensor) -> Tensor:
+    """(N, K, 3), (..., N, 3, F) -> (..., N, K, F)"""
+    if torch.compiler.is_compiling():
+        return (direction.unsqueeze(-1) * v.unsqueeze(-3)).sum(-2)
+    return torch.matmul(direction, v)
+
+
+def _sum_features(x: Tensor, v: Tensor) -> Tensor:
+    """(..., N, K, F), (..., N, 3, F) -> (..., N, K, 3)"""
+    if torch.compiler.is_compiling():
+        return (x.unsqueeze(-2) * v.unsqueeze(-3)).sum(-1)
+    return torch.matmul(x, v.mT)
 
 
 def _silu_slope(x: Tensor) -> Tensor:
@@ -151,7 +179,7 @@ class Saved(NamedTuple):
 
     inner: Tensor  # ([M,] N, F)  context, before its SiLU
     gate: Tensor | None  # ([M,] N, F)  of the vectors, third part of the context
-    filters: list[Tensor]  # ([M,] N, K, F) each
+    filters: Sequence[Tensor]  # ([M,] N, K, F) each
     scalars: Tensor  # ([M,] N, K, F)  x_j that becomes scalars
     radial: Tensor  # ([M,] N, K, F)  x_j that becomes vectors along the direction
     vectors: Tensor | None  # ([M,] N, K, 3, F)  gated vectors of j
@@ -199,14 +227,16 @@ def _forward(layer: Layer, s: Tensor, v: Tensor | None, table: Table, basis: Ten
     inner = _dense(s, *layer.context[0])
     context = _dense(F.silu(inner), *layer.context[1]).split(width, dim=-1)
     filters = _filters(basis, layer.filter, width)
-    scalars, radial = _gather(context[0], table), _gather(context[1], table)
-    s = s + (filters[0] * scalars).sum(-2)
-    heard = torch.matmul(direction.mT, filters[1] * radial)
     vectors, gate, before = None, None, v
-    if v is not None:
+    if v is None:
+        scalars, radial = _gather(table, *context)
+        heard = _sum_neighbours(direction, filters[1] * radial)
+    else:
         gate = context[2]
-        vectors = _gather((v * gate.unsqueeze(-2)).flatten(-2), table).unflatten(-1, (3, width))
-        heard = v + heard + (filters[2].unsqueeze(-2) * vectors).sum(-3)
+        scalars, radial, vectors = _gather(table, *context[:2], (v * gate.unsqueeze(-2)).flatten(-2))
+        vectors = vectors.unflatten(-1, (3, width))
+        heard = v + _sum_neighbours(direction, filters[1] * radial) + (filters[2].unsqueeze(-2) * vectors).sum(-3)
+    s = s + (filters[0] * scalars).sum(-2)
     mixed = _dense(heard, layer.mix).split(width, dim=-1)
     length = (mixed[0].square().sum(-2) + 1e-8).sqrt()
     product = (mixed[0] * mixed[1]).sum(-2)
@@ -236,12 +266,15 @@ def _back_through_update(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor | No
 def _slopes(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """What one message adds to dE/d(basis) and dE/d(direction)."""
     width = gs.shape[-1]
-    by_filter = [gs.unsqueeze(-2) * saved.scalars, torch.matmul(direction, gv) * saved.radial]
+    by_filter = [gs.unsqueeze(-2) * saved.scalars, _project(direction, gv) * saved.radial]
     if saved.vectors is not None:
         by_filter.append((gv.unsqueeze(-3) * saved.vectors).sum(-2))
-    parts = zip(by_filter, layer.filter.split(width, dim=-1), strict=True)
-    by_basis = [_dense(by, weight.mT) for by, weight in parts]
-    by_direction = torch.matmul(saved.filters[1] * saved.radial, gv.mT)
+    if torch.compiler.is_compiling():
+        by_basis = [_dense(torch.cat(by_filter, dim=-1), layer.filter.mT)]
+    else:
+        parts = zip(by_filter, layer.filter.split(width, dim=-1), strict=True)
+        by_basis = [_dense(by, weight.mT) for by, weight in parts]
+    by_direction = _sum_features(saved.filters[1] * saved.radial, gv)
     return functools.reduce(torch.add, by_basis), by_direction
 
 
@@ -255,8 +288,8 @@ def _back_through_message(
     assert saved.before is not None
     assert saved.gate is not None
     width = gs.shape[-1]
-    gs_j = _gather(gs, table)
-    gv_j = _gather(gv.flatten(-2), table).unflatten(-1, (3, width))
+    gs_j, gv_j = _gather(table, gs, gv.flatten(-2))
+    gv_j = gv_j.unflatten(-1, (3, width))
     along = (direction.unsqueeze(-1) * gv_j).sum(-2)
     g_vectors = (saved.filters[2].unsqueeze(-2) * gv_j).sum(-3)
     g_context = [
