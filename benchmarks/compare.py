@@ -133,7 +133,7 @@ def epoch(name: str, data: Dataset, frames: list[dict[str, Tensor]]) -> Callable
             value.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 10.0)
             optimiser.step()
-            torch._foreach_lerp_(average, [p.detach() for p in parameters], 0.01)
+            torch._foreach_lerp_(average, [p.detach() for p in parameters], 0.01)  # pyright: ignore
 
     return run
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.batch import Batch
-from uqlib.painn import Atomwise, Geometry, PaiNN, Perceptron
+from uqlib.painn import Atomwise, Geometry, Message, PaiNN, Perceptron, Update
 
 
 class Table(NamedTuple):
@@ -85,11 +85,14 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, model: PaiNN) -> Weights:
-        layers = tuple(
-            Layer(_perceptron(m.context), m.filter.weight, u.mix.weight, _perceptron(u.gates))
-            for m, u in zip(model.messages, model.updates, strict=True)
-        )
-        return cls(model.embedding, layers, _perceptron(model.readout), model.scale)
+        layers = []
+        for message, update in zip(model.messages, model.updates, strict=True):
+            assert isinstance(message, Message)
+            assert isinstance(update, Update)
+            layers.append(
+                Layer(_perceptron(message.context), message.filter.weight, update.mix.weight, _perceptron(update.gates))
+            )
+        return cls(model.embedding, tuple(layers), _perceptron(model.readout), model.scale)
 
 
 def _perceptron(module: Perceptron) -> tuple[Linear, Linear]:
@@ -184,7 +187,7 @@ class Saved(NamedTuple):
     radial: Tensor  # ([M,] N, K, F)  x_j that becomes vectors along the direction
     vectors: Tensor | None  # ([M,] N, K, 3, F)  gated vectors of j
     before: Tensor | None  # ([M,] N, 3, F)  vectors that entered the layer
-    mixed: tuple[Tensor, Tensor]  # ([M,] N, 3, F)  V v and U v
+    mixed: tuple[Tensor, ...]  # two: ([M,] N, 3, F)  V v and U v
     length: Tensor  # ([M,] N, F)
     product: Tensor  # ([M,] N, F)
     hidden: Tensor  # ([M,] N, F)  gates, before their SiLU
