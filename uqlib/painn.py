@@ -70,9 +70,14 @@ class Dense(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, members: int | None, bias: bool = True) -> None:
         super().__init__()
         lead = () if members is None else (members,)
-        bound = math.sqrt(6 / (inputs + outputs))
-        self.weight = nn.Parameter((torch.rand(*lead, inputs, outputs) * 2 - 1) * bound)
+        self.weight = nn.Parameter(torch.zeros(*lead, inputs, outputs))
         self.bias = nn.Parameter(torch.zeros(*lead, 1, outputs)) if bias else None
+
+    @torch.no_grad()
+    def draw(self, random: torch.Generator) -> None:
+        """Initial weights, uniform between bounds that keep the size of what passes through."""
+        bound = math.sqrt(6 / sum(self.weight.shape[-2:]))
+        self.weight.copy_((torch.rand(self.weight.shape, generator=random) * 2 - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(*self.weight.shape[:-2], -1, x.shape[-1])
@@ -146,7 +151,7 @@ class PaiNN(nn.Module):
 
     `elements`: the atomic numbers it may meet. `heads`: further per-atom outputs, name -> number of values, each a
     small perceptron on the final features. `seed`: fixes the initial weights, without touching torch's own generator.
-    Raises ValueError for no or repeated elements and sizes below 1.
+    Raises ValueError for no, repeated or unknown elements, sizes below 1 and a cutoff that is no positive distance.
     """
 
     species_of_number: Tensor  # (119,)  row of the embedding of each element, -1 where unknown
@@ -171,9 +176,12 @@ class PaiNN(nn.Module):
     ) -> None:
         super().__init__()
         elements = [int(z) for z in elements]
-        if not elements or len(set(elements)) != len(elements) or min(elements) < 1:
-            raise ValueError(f"elements: got {elements}, expected distinct atomic numbers, at least one")
-        sizes = {"features": features, "interactions": interactions, "radial": radial, "members": members or 1}
+        if not elements or len(set(elements)) != len(elements) or min(elements) < 1 or max(elements) > 118:
+            raise ValueError(f"elements: got {elements}, expected distinct atomic numbers from 1 to 118, at least one")
+        if not 0 < cutoff < math.inf:
+            raise ValueError(f"cutoff: got {cutoff}, expected a positive distance in Å")
+        sizes = {"features": features, "interactions": interactions, "radial": radial}
+        sizes |= {} if members is None else {"members": members}
         for name, value in (sizes | dict(heads or {})).items():
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
@@ -195,20 +203,22 @@ class PaiNN(nn.Module):
         self.register_buffer("atom_energies", torch.zeros(*lead, len(elements), dtype=torch.float64))
         self.register_buffer("scale", torch.ones(lead))
         last = interactions - 1
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.embedding = nn.Parameter(torch.randn(*lead, len(elements), features))
-            self.messages = nn.ModuleList(
-                Message(features, radial, first=layer == 0, members=members) for layer in range(interactions)
-            )
-            self.updates = nn.ModuleList(
-                Update(features, last=layer == last, members=members) for layer in range(interactions)
-            )
-            self.readout = Perceptron(features, max(features // 2, 1), 1, members=members)
-            self.heads = nn.ModuleDict(
-                {name: Perceptron(features, max(features // 2, 1), size, members=members) for name, size in
-                 self.recipe["heads"].items()}
-            )  # fmt: skip
+        random = torch.Generator().manual_seed(seed)  # its own: others may be at work in other threads
+        self.embedding = nn.Parameter(torch.randn(*lead, len(elements), features, generator=random))
+        self.messages = nn.ModuleList(
+            Message(features, radial, first=layer == 0, members=members) for layer in range(interactions)
+        )
+        self.updates = nn.ModuleList(
+            Update(features, last=layer == last, members=members) for layer in range(interactions)
+        )
+        self.readout = Perceptron(features, max(features // 2, 1), 1, members=members)
+        self.heads = nn.ModuleDict(
+            {name: Perceptron(features, max(features // 2, 1), size, members=members) for name, size in
+             self.recipe["heads"].items()}
+        )  # fmt: skip
+        for module in self.modules():
+            if isinstance(module, Dense):
+                module.draw(random)
 
     def forward(self, species: Tensor, pairs: Tensor, basis: Tensor, direction: Tensor) -> Atomwise:
         """species (N,), pairs (2, E), basis (E, R + 1), direction (E, 3), or M times the rows for M members."""
