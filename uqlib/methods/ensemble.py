@@ -63,8 +63,7 @@ class Ensemble:
     def fit_member(self, train_set: Dataset, valid: Dataset, index: int, seed: int, progress: bool) -> Trained:
         """One member. Its number only names it; all that sets it apart comes from its seed."""
         if self.bootstrap:
-            drawn = np.random.default_rng(seed).integers(len(train_set), size=len(train_set))
-            train_set = train_set.take(drawn, name=f"{train_set.name} (bootstrap)")
+            train_set = _drawn_with_replacement(train_set, seed)
         elements = sorted({*train_set.elements, *valid.elements})
         return train(
             PaiNN(elements=elements, seed=seed, **self.network),  # pyright: ignore[reportArgumentType]
@@ -144,6 +143,15 @@ def stack(models: Sequence[PaiNN]) -> PaiNN:
     stacked = {name: torch.stack([state[name] for state in states]).reshape(shapes[name]) for name in shapes}
     together.load_state_dict(stacked)
     return together.requires_grad_(False).eval()
+
+
+def _drawn_with_replacement(data: Dataset, seed: int) -> Dataset:
+    """As many structures as there are. Drawn again where an element is left out: its energy could not be known."""
+    rng = np.random.default_rng(seed)
+    while True:
+        drawn = data.take(rng.integers(len(data), size=len(data)), name=f"{data.name} (bootstrap)")
+        if drawn.elements == data.elements:
+            return drawn
 
 
 def _root(variance: Tensor) -> Tensor:
