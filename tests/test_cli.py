@@ -1,0 +1,194 @@
+"""The command line, as a newcomer meets it: what it prints, what it writes, how it fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import samples
+
+from uqlib import datasets, methods, study, training
+from uqlib.__main__ import main
+from uqlib.metrics import mae
+from uqlib.prediction import predict
+
+QUICK = ("--members", "2", "--epochs", "2", "--features", "8")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "mine.xyz"
+    ase.io.write(path, list(samples.dataset({"all": 30}).atoms), format="extxyz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained and saved by the command line itself."""
+    path = tmp_path_factory.mktemp("model") / "mine.uq"
+    assert main(["train", "--data", str(labelled), "--method", "ensemble", *QUICK, "--out", str(path)]) == 0
+    return path
+
+
+def test_help_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "uqlib", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "100"})
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("data ", "train ", "predict ", "make book", "train --data ammonia --method ensemble"):
+        assert words in done.stdout
+
+
+def test_list_of_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data"]) == 0
+    printed = capsys.readouterr().out
+    for name in datasets.available():
+        assert repr(datasets.load(name)) in printed
+
+
+def test_one_data_set(capsys: pytest.CaptureFixture[str], labelled: Path) -> None:
+    name = datasets.available()[0]
+    assert main(["data", name]) == 0
+    printed, card = capsys.readouterr().out, datasets.load(name).card
+    assert all(words in printed for words in (card["licence"], card["title"], *card["splits"]))
+    assert main(["data", str(labelled)]) == 0
+    assert "30 structures of H2O, H3N, O2" in capsys.readouterr().out
+
+
+def test_train_and_score(
+    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, folder = tmp_path / "mine.uq", tmp_path / "runs"
+    command = ["train", "--data", str(labelled), "--method", "ensemble", *QUICK, "--seed", "3"]
+    assert main([*command, "--out", str(out), "--checkpoints", str(folder)]) == 0
+    first = capsys.readouterr()
+    assert "member 2 of 2" in first.err, "a progress bar"
+    for words in ("splits            train 21, valid 3, test 6", "MAE", "ROC-AUC", "miscal. area", "meV/Å", "±"):
+        assert words in first.out
+    assert sorted(p.name for p in folder.iterdir()) == ["member-0.ckpt", "member-1.ckpt"]
+
+    monkeypatch.setattr(training._Run, "one_epoch", None)  # with the checkpoints there is nothing left to train
+    assert main([*command, "--checkpoints", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == first.out.splitlines()[-3:]
+
+    test = datasets.read(labelled).split(seed=3, by_group=True, train=21, valid=3, test=6)["test"]
+    found = predict(methods.load(out), test)
+    shown = study.table({"test": study.score(found, test)})
+    assert shown in first.out
+    assert study.score(found, test).energy["MAE"].value == pytest.approx(  # pyright: ignore[reportOptionalMemberAccess]
+        float(mae(found.energy / sizes(test), samples.torch.as_tensor(test.energies) / sizes(test))) * 1000
+    )
+
+
+def sizes(data: datasets.Dataset):
+    return samples.torch.tensor([len(atoms) for atoms in data.atoms])
+
+
+def test_predict(model: Path, labelled: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "predicted.xyz"
+    assert main(["predict", str(model), str(labelled), "--out", str(out)]) == 0
+    assert [p.name for p in out.parent.iterdir()] == ["predicted.xyz"]
+    frames, data = ase.io.read(out, index=":"), datasets.read(labelled)
+    expected = predict(methods.load(model), data)
+    assert isinstance(frames, list)
+    np.testing.assert_allclose([f.get_potential_energy() for f in frames], expected.energy, rtol=1e-9)
+    np.testing.assert_allclose(np.concatenate([f.get_forces() for f in frames]), expected.forces, atol=1e-6)
+    spread = np.concatenate([f.arrays["force_uncertainty"] for f in frames])
+    np.testing.assert_allclose(spread, expected.force_uncertainty, atol=1e-6)
+    assert [f.info["energy_uncertainty"] for f in frames] == pytest.approx(expected.energy_uncertainty.tolist())  # pyright: ignore[reportOptionalMemberAccess]
+    assert frames[0].info["uncertainty_unit"] == "eV/Å"
+    np.testing.assert_allclose([f.info["REF_energy"] for f in frames], data.energies, rtol=1e-9)
+
+
+def test_predict_without_labels(model: Path, tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "bare.xyz", [samples.rattled("NH3", 0), samples.rattled("O2", 1)], format="extxyz")
+    assert main(["predict", str(model), str(tmp_path / "bare.xyz"), "--out", str(tmp_path / "out.xyz")]) == 0
+    (frame, _) = ase.io.read(tmp_path / "out.xyz", index=":")
+    assert np.isfinite(frame.get_forces()).all()
+    assert "REF_energy" not in frame.info
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["train"], ["train", "--data", "x", "--method", "none"], ["predict", "a"],
+     ["train", "--data", "ammonia", "--method", "ensemble", "--epochs", "many"]],
+)  # fmt: skip
+def test_usage_that_argparse_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: python -m uqlib" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("data amonia", 2, "got 'amonia', expected one of ammonia"),
+        ("train --data none.xyz --method ensemble", 2, "got 'none.xyz', expected one of"),
+        ("train --data {mine} --method ensemble --members 1", 2, "members: got 1, expected at least 2"),
+        ("train --data {mine} --method ensemble --epochs 0", 2, "epochs: got 0, expected a positive number"),
+        ("train --data {mine} --method ensemble --out {folder}", 2, "is a folder, expected the name of a file"),
+        ("train --data {mine} --method ensemble --out {mine}/model.uq", 2, "cannot write into"),
+        ("train --data {few} --method ensemble", 1, "expected positive numbers"),
+        ("train --data {bare} --method ensemble", 1, "have none"),
+        ("train --data {broken} --method ensemble", 1, "broken.xyz: not extended XYZ, or cut short"),
+        ("predict {none} {mine} --out {folder}/out.xyz", 1, "No such file or directory"),
+        ("predict {mine} {mine} --out {folder}/out.xyz", 1, "not a file of uqlib"),
+        ("predict {model} {none} --out {folder}/out.xyz", 1, "does not exist"),
+        ("predict {model} {methane} --out {folder}/out.xyz", 1, "got [6], this network knows [1, 7, 8]"),
+        ("predict {model} {mine} --out {folder}/out.txt", 2, "expected an ending .xyz or .extxyz"),
+    ],
+)
+def test_failures_are_one_line(
+    model: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    command: str, status: int, words: str,
+) -> None:  # fmt: skip
+    files = {name: tmp_path / f"{name}.xyz" for name in ("few", "bare", "broken", "methane", "none")}
+    ase.io.write(files["few"], list(samples.dataset({"all": 3}).atoms), format="extxyz")
+    ase.io.write(files["bare"], [samples.rattled("NH3", i) for i in range(20)], format="extxyz")
+    files["broken"].write_text(labelled.read_text()[:1000])
+    ase.io.write(files["methane"], samples.rattled("CH4", 0), format="extxyz")
+    before = sorted(tmp_path.iterdir())
+    capsys.readouterr()
+    text = command.format(**files, mine=labelled, model=model, folder=tmp_path)
+    assert main(text.split()) == status
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert shown.splitlines()[-1].startswith("uqlib: ")
+    assert "Traceback" not in shown
+    assert sorted(tmp_path.iterdir()) == before, "nothing was written"
+
+
+def test_verbose_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "amonia", "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_full_disk(
+    model: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.xyz"
+    out.write_text("older")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["predict", str(model), str(labelled), "--out", str(out)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert out.read_text() == "older"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.xyz"]
+
+
+def test_interrupted(labelled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Run, "one_epoch", interrupted)
+    assert main(["train", "--data", str(labelled), "--method", "ensemble", *QUICK]) == 130
+    assert "--checkpoints" in capsys.readouterr().err
