@@ -71,7 +71,8 @@ def read_frames(path: Path) -> list[Atoms]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
-    frames = ase.io.read(io.StringIO(text[: complete_length(text)]), index=":", format="extxyz") if text else []
+    complete = text[: complete_length(text)]
+    frames = list(ase.io.iread(io.StringIO(complete), index=":", format="extxyz")) if complete else []
     for atoms in frames:
         if "REF_energy" in atoms.info:
             results = {"energy": float(atoms.info.pop("REF_energy")), "forces": atoms.arrays.pop("REF_forces")}
@@ -241,7 +242,8 @@ def without_duplicates(frames: Iterable[Atoms]) -> list[Atoms]:
     """Drop geometries that occurred before; positions pass through the file format first, as they will when read."""
     unique: dict[str, Atoms] = {}
     for atoms in frames:
-        unique.setdefault(fingerprint(ase.io.read(io.StringIO(frame_text(atoms)), format="extxyz")), atoms)
+        (written,) = ase.io.iread(io.StringIO(frame_text(atoms)), format="extxyz")
+        unique.setdefault(fingerprint(written), atoms)
     return list(unique.values())
 
 

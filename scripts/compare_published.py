@@ -34,7 +34,7 @@ PUBLISHED = {
 }
 
 
-def agreement(published: Sequence[Atoms], ours: Sequence[Atoms]) -> dict[str, str | int]:
+def agreement(published: Sequence[Atoms], ours: Sequence[Atoms]) -> dict[str, int | float]:
     """Energy offset and its scatter (meV), force RMSE beside the size of the forces (eV/Å)."""
     offsets = np.array(
         [a.get_potential_energy() - b.get_potential_energy() for a, b in zip(ours, published, strict=True)]

@@ -104,7 +104,8 @@ def malonaldehyde_scans(lowest: Atoms) -> list[list[Atoms]]:
     band.interpolate(method="idpp")
     for image in images:
         image.calc = xtb()
-    BFGS(band, logfile=None).run(fmax=0.05, steps=100)
+    relaxation = BFGS(band, logfile=None)  # pyright: ignore[reportArgumentType] - optimised like a structure
+    relaxation.run(fmax=0.05, steps=100)
     transfer = []
     for image in images:
         progress = image.get_distance(0, 5) - image.get_distance(1, 5)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from ase import Atoms
-from campaign import SCRIPTS, Campaign, interleave, read_frames, run, tag, write_atomically
+from campaign import SCRIPTS, Campaign, frame_text, interleave, read_frames, run, tag, write_atomically
 from cards import CardText
 from melt_quench import compression, crystals, quench, sample, simulate, tension
 from structure import bond_statistics
@@ -29,16 +30,49 @@ ORACLE = CP2KOracle(data_directory="/usr/share/cp2k")
 UNITS_PER_CELL = 24
 QUENCHES = {"train": 8, "valid": 1, "test": 2}
 TEMPERATURES = (300.0, 600.0, 1000.0, 1500.0, 2000.0)  # K, three frames of each from every quench
+EXTREME_RUNS = 2
 MELT = (3000.0, 3500.0, 4000.0, 4500.0)  # K
 STRAINS = np.linspace(0.05, 0.60, 12)
 VOLUMES = np.linspace(0.95, 0.63, 9)
 CRYSTAL_FRAMES = {"quartz": 4, "cristobalite": 2, "sodalite": 4}  # at each of three temperatures
 
 
-def glasses(count: int, rng: np.random.Generator) -> list[Atoms]:
-    """Independent quenches at densities from 2.1 to 2.3 g/cm^3."""
-    densities = rng.uniform(2.1, 2.3, count)
-    return [quench(UNITS_PER_CELL, density, rng) for density in tqdm(densities, desc="quenching", unit="glass")]
+def cached(name: str, make: Callable[[], list[Atoms]]) -> list[Atoms]:
+    """Frames of one run, from `labels/silica_runs/<name>.xyz` if it is there: an interrupted plan goes on."""
+    path = SCRIPTS / "labels" / "silica_runs" / f"{name}.xyz"
+    if not path.exists():
+        write_atomically(path, "".join(frame_text(atoms) for atoms in make()))
+    return read_frames(path)
+
+
+def glass_run(split: str, k: int, seed: int) -> list[Atoms]:
+    """One quench at a density from 2.1 to 2.3 g/cm^3, heated step by step; its frames in random order."""
+    rng = np.random.default_rng([seed, list(QUENCHES).index(split), k])
+    glass = quench(UNITS_PER_CELL, rng.uniform(2.1, 2.3), rng)
+    frames = heated(glass, TEMPERATURES, 3, rng, kind="glass", split=split, group=f"{split}-{k}")
+    return shuffled(frames, rng)
+
+
+def extreme_run(k: int, seed: int) -> list[Atoms]:
+    """One more quench: molten, torn apart and compressed, each from the same start; frames evenly mixed."""
+    rng = np.random.default_rng([seed, len(QUENCHES), k])
+    glass = quench(UNITS_PER_CELL, rng.uniform(2.1, 2.3), rng)
+    melt = heated(glass, MELT, 4, rng, kind="melt", split="melt", group=f"melt-{k}")
+    torn = deformed(glass, "tension", STRAINS, f"tension-{k}", rng)
+    dense = deformed(glass, "compression", VOLUMES, f"compression-{k}", rng)
+    return interleave(shuffled(melt, rng), shuffled(torn, rng), shuffled(dense, rng))
+
+
+def crystal_run(name: str, cell: Atoms, seed: int) -> list[Atoms]:
+    """One crystal at three temperatures; frames in random order."""
+    rng = np.random.default_rng([seed, len(QUENCHES) + 1, len(cell)])
+    frames = heated(cell, (300.0, 600.0, 1000.0), CRYSTAL_FRAMES[name], rng, kind=name, split="crystals", group=name)
+    return shuffled(frames, rng)
+
+
+def shuffled(frames: list[Atoms], rng: np.random.Generator) -> list[Atoms]:
+    """The same frames in an order whose beginning already spans the run."""
+    return [frames[i] for i in rng.permutation(len(frames))]
 
 
 def heated(start: Atoms, temperatures: Sequence[float], frames: int, rng: np.random.Generator, **info: str) -> list:
@@ -47,7 +81,7 @@ def heated(start: Atoms, temperatures: Sequence[float], frames: int, rng: np.ran
     for temperature in temperatures:
         seed = int(rng.integers(1, 10**6))
         sampled = simulate(
-            start, sample(temperature, frames, 2.0, seed, settle=4.0), temperature=temperature, seed=seed
+            start, sample(temperature, frames, 2.0, seed, settle=2.0), temperature=temperature, seed=seed
         )
         start = sampled[-1]
         source = f"{info['kind']}-{temperature:.0f}K"
@@ -70,27 +104,16 @@ def deformed(start: Atoms, name: str, amounts: np.ndarray, group: str, rng: np.r
 
 def plan(seed: int) -> list[Atoms]:
     """All geometries, every split and every quench evenly mixed."""
-    rng = np.random.default_rng(seed)
-    parts: list[list[Atoms]] = []
-    for split, count in QUENCHES.items():
-        runs = []
-        for k, glass in enumerate(glasses(count, rng)):
-            frames = heated(glass, TEMPERATURES, 3, rng, kind="glass", split=split, group=f"{split}-{k}")
-            runs.append([frames[i] for i in rng.permutation(len(frames))])
-        parts.append(interleave(*runs))
-    for k, glass in enumerate(glasses(2, rng)):
-        frames = heated(glass, MELT, 4, rng, kind="melt", split="melt", group=f"melt-{k}")
-        for name, amounts in (("tension", STRAINS), ("compression", VOLUMES)):
-            states = deformed(glass, name, amounts, f"{name}-{k}", rng)
-            parts.append([states[i] for i in rng.permutation(len(states))])
-        parts.append([frames[i] for i in rng.permutation(len(frames))])
-    ordered = []
+    runs: dict[str, Callable[[], list[Atoms]]] = {}
+    for k in range(max(QUENCHES.values())):
+        for split in QUENCHES:
+            if k < QUENCHES[split]:
+                runs[f"{split}-{k}"] = partial(glass_run, split, k, seed)
+        if k < EXTREME_RUNS:
+            runs[f"extreme-{k}"] = partial(extreme_run, k, seed)
     for name, cell in crystals().items():
-        frames = heated(
-            cell, (300.0, 600.0, 1000.0), CRYSTAL_FRAMES[name], rng, kind=name, split="crystals", group=name
-        )
-        ordered.append([frames[i] for i in rng.permutation(len(frames))])
-    return interleave(*parts, interleave(*ordered))
+        runs[f"crystal-{name}"] = partial(crystal_run, name, cell, seed)
+    return interleave(*(cached(name, make) for name, make in tqdm(runs.items(), desc="classical runs", unit="run")))
 
 
 def converge() -> None:
@@ -127,8 +150,9 @@ def checks(splits: Mapping[str, Sequence[Atoms]]) -> dict[str, object]:
 
 
 GLASS = (
-    f"melt-quench with a Tersoff potential (independent quenches, {3 * UNITS_PER_CELL} atoms, 2.1 to 2.3 g/cm^3), then "
-    "dynamics at 300, 600, 1000 (glass), 1500 and 2000 K (supercooled melt), frames 2 ps apart; a quench is a group"
+    f"melt-quench with the Vashishta potential (independent quenches, {3 * UNITS_PER_CELL} atoms, 2.1 to 2.3 g/cm^3), "
+    "then dynamics at 300, 600, 1000 K (glass) and 1500, 2000 K (supercooled melt), frames 2 ps apart; a quench is a "
+    "group"
 )
 TEXT = CardText(
     title="Silica: glass, melt, fracture and crystals",
@@ -165,7 +189,7 @@ TEXT = CardText(
         "The stress is that of the printed basis and cut-off, without a correction for changing plane-wave sets.",
     ),
     references=(
-        "Munetoh et al., Comput. Mater. Sci. 39, 334 (2007), LAMMPS file SiO.tersoff",
+        "Vashishta et al., Phys. Rev. B 41, 12197 (1990), LAMMPS file SiO.1990.vashishta",
         "LAMMPS: Thompson et al., Comput. Phys. Commun. 271, 108171 (2022)",
         "CP2K: Kühne et al., J. Chem. Phys. 152, 194103 (2020)",
         "MOLOPT basis: VandeVondele and Hutter, J. Chem. Phys. 127, 114105 (2007)",

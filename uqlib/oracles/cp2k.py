@@ -67,7 +67,7 @@ class CP2KOracle:
     def input_text(self, atoms: Atoms) -> str:
         """The input file for one cell."""
         vectors = "\n".join(
-            f"      {name} {x:.10f} {y:.10f} {z:.10f}" for name, (x, y, z) in zip("ABC", atoms.cell, strict=True)
+            f"      {name} {x:.10f} {y:.10f} {z:.10f}" for name, (x, y, z) in zip("ABC", atoms.cell.array, strict=True)
         )
         symbols = atoms.get_chemical_symbols()
         coordinates = "\n".join(
