@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import ase
 import numpy as np
@@ -52,7 +53,7 @@ def test_results_are_the_predictors(calculator: UncertaintyCalculator, structure
     assert atoms.get_potential_energy() == pytest.approx(p.energy.item(), abs=1e-9)
     assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
     np.testing.assert_allclose(atoms.get_forces(), p.forces, atol=1e-9)
-    uncertainty = calculator.get_property("force_uncertainty", atoms)
+    uncertainty: Any = calculator.get_property("force_uncertainty", atoms)
     np.testing.assert_allclose(uncertainty, p.force_uncertainty, atol=1e-9)
     assert p.energy_uncertainty is not None
     assert calculator.get_property("energy_uncertainty", atoms) == pytest.approx(p.energy_uncertainty.item())

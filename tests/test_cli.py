@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 import pytest
 import samples
+import torch
 
 from uqlib import datasets, methods, study, training
 from uqlib.__main__ import main
@@ -81,21 +82,20 @@ def test_train_and_score(
     shown = study.table({"test": study.score(found, test)})
     assert shown in first.out
     assert study.score(found, test).energy["MAE"].value == pytest.approx(  # pyright: ignore[reportOptionalMemberAccess]
-        float(mae(found.energy / sizes(test), samples.torch.as_tensor(test.energies) / sizes(test))) * 1000
+        float(mae(found.energy / sizes(test), torch.as_tensor(test.energies) / sizes(test))) * 1000
     )
 
 
 def sizes(data: datasets.Dataset):
-    return samples.torch.tensor([len(atoms) for atoms in data.atoms])
+    return torch.tensor([len(atoms) for atoms in data.atoms])
 
 
 def test_predict(model: Path, labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "predicted.xyz"
     assert main(["predict", str(model), str(labelled), "--out", str(out)]) == 0
     assert [p.name for p in out.parent.iterdir()] == ["predicted.xyz"]
-    frames, data = ase.io.read(out, index=":"), datasets.read(labelled)
+    frames, data = list(ase.io.iread(out)), datasets.read(labelled)
     expected = predict(methods.load(model), data)
-    assert isinstance(frames, list)
     np.testing.assert_allclose([f.get_potential_energy() for f in frames], expected.energy, rtol=1e-9)
     np.testing.assert_allclose(np.concatenate([f.get_forces() for f in frames]), expected.forces, atol=1e-6)
     spread = np.concatenate([f.arrays["force_uncertainty"] for f in frames])
@@ -108,7 +108,7 @@ def test_predict(model: Path, labelled: Path, tmp_path: Path) -> None:
 def test_predict_without_labels(model: Path, tmp_path: Path) -> None:
     ase.io.write(tmp_path / "bare.xyz", [samples.rattled("NH3", 0), samples.rattled("O2", 1)], format="extxyz")
     assert main(["predict", str(model), str(tmp_path / "bare.xyz"), "--out", str(tmp_path / "out.xyz")]) == 0
-    (frame, _) = ase.io.read(tmp_path / "out.xyz", index=":")
+    frame, _ = ase.io.iread(tmp_path / "out.xyz")
     assert np.isfinite(frame.get_forces()).all()
     assert "REF_energy" not in frame.info
 

@@ -59,8 +59,11 @@ def close(a: Tensor | None, b: Tensor | None, *, tolerance: float = 1e-9) -> Non
 def same(a: Prediction, b: Prediction) -> bool:
     """Bit for bit, nan included."""
     names = ("energy", "forces", "force_uncertainty", "energy_uncertainty", "stress")
-    pairs = [(getattr(a, name), getattr(b, name)) for name in names]
-    return all((x is None and y is None) or x.nan_to_num(7.0).equal(y.nan_to_num(7.0)) for x, y in pairs)
+    for name in names:
+        x, y = getattr(a, name), getattr(b, name)
+        if (x is None) != (y is None) or (x is not None and not x.nan_to_num(7.0).equal(y.nan_to_num(7.0))):
+            return False
+    return True
 
 
 def by_structure(prediction: Prediction, batch: Batch) -> Tensor:

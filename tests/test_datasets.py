@@ -59,9 +59,9 @@ def test_stress_of_an_extended_xyz(tmp_path: Path) -> None:
 
 def test_ase_database(tmp_path: Path) -> None:
     original = samples.dataset()
-    with connect(tmp_path / "mine.db") as database:
-        for atoms in original.atoms:
-            database.write(atoms)
+    database = connect(tmp_path / "mine.db")
+    for atoms in original.atoms:
+        database.write(atoms)
     data = datasets.read(tmp_path / "mine.db")
     np.testing.assert_array_equal(data.energies, original.energies)
     np.testing.assert_array_equal(data.forces, original.forces)

@@ -56,7 +56,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
                 patch.setitem(sys.modules, name, types.ModuleType(name))
             patch.setitem(sys.modules, "nff.data.dataset", module)
             archive = fake()
-            archive.__dict__.update(props=contents, units=units)
+            vars(archive).update(props=contents, units=units)
             path = tmp_path / "archive.pth.tar"
             torch.save(archive, path, _use_new_zipfile_serialization=zipped)
         return path

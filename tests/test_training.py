@@ -107,6 +107,7 @@ def test_reference_energies_are_recovered() -> None:
     """Labels that are sums of atomic energies leave nothing to the network."""
     frames = []
     for atoms in samples.dataset({"all": 12}, names=("H2O", "NH3", "O2", "N2", "H2")).atoms:
+        assert atoms.calc is not None
         atoms.calc.results["energy"] = sum(samples.ATOM_ENERGIES[int(z)] for z in atoms.numbers)
         frames.append(atoms)
     data, model = Dataset(name="sums", atoms=tuple(frames)), network()

@@ -1,13 +1,14 @@
 """Factors against those of ASE and against physics."""
 
 import math
+from typing import Any
 
 import pytest
 from ase.units import create_units
 
 from uqlib import units
 
-CODATA = create_units("2018")
+CODATA: Any = create_units("2018")
 
 
 @pytest.mark.parametrize(
