@@ -1,6 +1,5 @@
 """What all tests share: repeatable random numbers, few threads, figures that need no screen."""
 
-import os
 from collections.abc import Iterator
 
 import matplotlib
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # small networks: a second thread waits more than it works, most of all beside other programs
 
 
 @pytest.fixture(autouse=True)
