@@ -34,9 +34,12 @@ ENVIRONMENT = {
 }
 
 NO_PROGRESS_BARS = """\
-from functools import partialmethod
 from tqdm.auto import tqdm
-tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+
+def silenced(self, *arguments, _start=tqdm.__init__, **options):
+    _start(self, *arguments, **{**options, "disable": True})
+
+tqdm.__init__ = silenced
 """
 """Run before the first cell: a bar that stands still on a page tells nobody anything."""
 

@@ -7,6 +7,8 @@ from nbformat import NotebookNode
 
 MEMORY_LIMIT_MB = 1500  # Binder has 2 GB in all, for the kernel and what serves it
 
+WIDGET = "application/vnd.jupyter.widget"
+
 CHAPTERS = notebooks.chapter_names()
 
 
@@ -47,8 +49,14 @@ def test_chapter_prints_no_warning(chapter: NotebookNode) -> None:
 
 
 def test_chapter_shows_no_progress_bar(chapter: NotebookNode) -> None:
-    state = chapter.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    assert not [model for model in state.values() if model["model_name"] == "FloatProgressModel"]
+    state = chapter.metadata.get("widgets", {}).get(f"{WIDGET}-state+json", {}).get("state", {})
+    views = [output.get("data", {}).get(f"{WIDGET}-view+json") for cell in code(chapter) for output in cell.outputs]
+    waiting, shown = [view["model_id"] for view in views if view], set()
+    while waiting:
+        model = state[waiting.pop()]
+        shown.add(model["model_name"])
+        waiting += [child.removeprefix("IPY_MODEL_") for child in model["state"].get("children", [])]
+    assert "FloatProgressModel" not in shown
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:
