@@ -23,7 +23,7 @@ def silica(repeat: int) -> list[ase.Atoms]:
     """One periodic cell of alpha quartz, 9·repeat³ atoms (`repeat` 2: 72, 4: 576), displaced by 0.1 Å."""
     quartz = crystal(
         ["Si", "O"],
-        [(0.4697, 0.0, 0.0), (0.4135, 0.2669, 0.1191)],
+        [(0.4697, 0.0, 2 / 3), (0.4135, 0.2669, 0.7858)],
         spacegroup=154,
         cellpar=[4.916, 4.916, 5.405, 90, 90, 120],
     )

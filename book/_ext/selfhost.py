@@ -56,6 +56,7 @@ def copy_assets(app: Sphinx) -> None:
         (static / "widgets" / name).mkdir(parents=True, exist_ok=True)
         (static / "widgets" / name / "index.js").write_text(text, encoding="utf-8")
     shutil.copyfile(HERE / "paths.js", static / "widgets/paths.js")
+    shutil.copyfile(HERE / "book.css", static / "book.css")
     (static / "viewer").mkdir(exist_ok=True)
     (static / "viewer/uqlib-viewer.js").write_text(_viewer.page_script(), encoding="utf-8")
     (static / "viewer/uqlib-viewer.css").write_text(_viewer.style(), encoding="utf-8")
@@ -85,6 +86,7 @@ def drop_idle_widgets(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
+    app.add_css_file("book.css")
     app.connect("config-inited", point_here, priority=100)
     app.connect("config-inited", remove_thebe, priority=100)
     app.connect("builder-inited", copy_assets)
