@@ -7,6 +7,8 @@ at the notebook alone, and would miss a change in the library.)
 
 import hashlib
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -102,7 +104,8 @@ def _run(name: str) -> nbformat.NotebookNode:
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         copy = Path(folder) / f"{name}.ipynb"  # what a cell writes beside its notebook is gone afterwards
         copy.write_bytes(notebooks.source(name).read_bytes())
-        with _environment({**ENVIRONMENT, "IPYTHONDIR": _profile(Path(folder))}), _PeakMemory() as memory:
+        private = {"IPYTHONDIR": _profile(Path(folder)), "MPLCONFIGDIR": _fonts()}
+        with _environment({**ENVIRONMENT, **private}), _PeakMemory() as memory:
             start = time.perf_counter()
             result = NotebookRun(copy, default_timeout=CELL_TIMEOUT, kernel="python3").execute()
             seconds = time.perf_counter() - start
@@ -130,6 +133,15 @@ def _profile(folder: Path) -> str:
     (profile / "startup").mkdir()
     (profile / "startup" / "quiet.py").write_text(NO_PROGRESS_BARS)
     return str(profile.parent)
+
+
+def _fonts() -> str:
+    """Matplotlib's folder of our own, with its list of fonts made: no user's settings, no word of making it."""
+    folder = BUILD / "matplotlib"
+    if not list(folder.glob("fontlist-*.json")):
+        make = [sys.executable, "-c", "import matplotlib.font_manager"]
+        subprocess.run(make, env={**os.environ, "MPLCONFIGDIR": str(folder)}, check=True, capture_output=True)
+    return str(folder)
 
 
 def _replace(path: Path, notebook: nbformat.NotebookNode) -> None:
