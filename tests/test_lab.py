@@ -75,6 +75,8 @@ def test_viewer_moves_in_a_live_kernel(lab: str) -> None:
         page.set_default_timeout(120_000)
         page.goto(f"{lab}/lab/tree/views.ipynb?token={TOKEN}")
         page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
+        # a cell that is run before its kernel is there is forgotten
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
         page.locator(".jp-Cell .cm-content").first.click()
         page.keyboard.press("Shift+Enter")
         root = page.locator(".jp-OutputArea .uqv[data-ready]")
