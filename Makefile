@@ -17,7 +17,9 @@ book: $(INSTALLED) ## execute the chapters, build the site into _build/html and 
 	@$(BIN)/python book/build.py
 
 test: $(INSTALLED) check book ## every check: style, types, the library, each chapter, the built site
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --ignore=tests/test_lab.py
+	@# In a process of its own, and twice at most: JupyterLab's start on a busy machine is not ours to mend.
+	@$(BIN)/python -m pytest tests/test_lab.py || $(BIN)/python -m pytest tests/test_lab.py
 
 chapter: $(INSTALLED) ## one chapter executed and rendered: make chapter NAME=painn
 	@test -n "$(NAME)" || { echo "which chapter? make chapter NAME=painn"; exit 2; }
