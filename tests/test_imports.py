@@ -11,19 +11,21 @@ PACKAGE = Path(__file__).resolve().parent.parent / "uqlib"
 
 ORDER: tuple[tuple[str, ...], ...] = (
     ("units", "metrics", "colab", "allocator", "_viewer"),
-    ("arrays", "batch", "nff", "storage"),
+    ("arrays", "batch", "descriptors", "nff", "storage"),
     ("files", "published"),
     ("datasets",),
     ("painn",),
     ("fast_painn",),
     ("prediction",),
+    ("losses", "committee"),
     ("training",),
+    ("single",),
     ("methods",),
     ("calibration", "attack", "dynamics", "calculator"),
     ("oracles", "toy"),
     ("active_learning",),
     ("plots", "viewers"),
-    ("study",),
+    ("study", "baseline"),
     ("__main__",),
 )
 """Modules of `uqlib` from the lowest to the highest; those in one row are siblings."""

@@ -36,6 +36,16 @@ DRAW = {
         value_label="energy (eV)",
         points=(RAMP[:3], RAMP[:3]),
     ),
+    "distributions": lambda ax: plots.distributions(
+        ax, {"train": RAMP, "hot": RAMP**2}, xlabel="energy (eV)", tail=0.1
+    ),
+    "configurations": lambda ax: plots.configurations(
+        ax, {"train": RAMP.reshape(6, 2), "hot": RAMP.reshape(6, 2) + 1}, shares=(0.7, 0.2), unit="1/Å"
+    ),
+    "radial": lambda ax: plots.radial_functions(ax, RAMP, {"train": RAMP**2}, marks={"experiment": 0.5}),
+    "splits": lambda ax: plots.errors_by_split(
+        ax, {"test": (1.0, 0.9, 1.2), "hot": (9.0, 7.0, 13.0)}, xlabel="MAE (meV/Å)", scale={"test": 100, "hot": 300}
+    ),
     "cost": lambda ax: plots.cost_bars(ax, {"one": 1.0, "five": 4.5}, xlabel="time", unit="s", relative_to="one"),
 }
 
@@ -57,7 +67,7 @@ def test_every_figure_returns_its_axes_labelled_and_can_be_rendered(name: str):
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         assert (pixels != 255).any(axis=-1).mean() > 0.01
         assert ax.get_xlabel()
-        assert name == "cost" or ax.get_ylabel()
+        assert name in ("cost", "splits") or ax.get_ylabel()
         sizes = [text.get_fontsize() for text in ax.texts + ax.get_xticklabels() + [ax.xaxis.label, ax.yaxis.label]]
         assert min(sizes) >= 10
 
@@ -128,6 +138,24 @@ def test_cycle_is_told_apart_in_colour_vision_deficiency():
         assert distances[~np.eye(5, dtype=bool)].min() > 0.1
 
 
+def test_distributions_have_the_same_area_and_lose_nothing_beyond_the_edge(ax: Axes):
+    plots.distributions(ax, {"train": RAMP, "hot": 50 * RAMP}, xlabel="energy (eV)", bins=10, tail=0.25)
+    steps = [patch.get_data() for patch in ax.patches]  # pyright: ignore[reportAttributeAccessIssue]
+    areas = [np.sum(step.values * np.diff(step.edges)) for step in steps]
+    assert areas == pytest.approx([1.0, 1.0])
+    assert [patch.get_fill() for patch in ax.patches] == [True, False]
+    assert "and above" in ax.get_xlabel()
+
+
+def test_errors_by_split_keep_their_order_and_their_intervals(ax: Axes):
+    plots.errors_by_split(ax, {"test": (2.0, 1.0, 4.0), "hot": (9.0, 7.0, 13.0)}, xlabel="MAE (meV/Å)")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["test", "hot"]
+    segments = ax.collections[0].get_segments()  # pyright: ignore[reportAttributeAccessIssue]
+    ends = sorted(segment[:, 0].tolist() for segment in segments)
+    assert ends == [[1.0, 4.0], [7.0, 13.0]]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
+
+
 def test_importing_changes_no_setting_and_use_style_does():
     code = (
         "import matplotlib as m; before = dict(m.rcParams); import uqlib.plots as p; assert dict(m.rcParams) == before;"
@@ -176,6 +204,12 @@ def test_flipbook_asks_for_values_and_a_description():
             lambda ax: plots.surface(ax, RAMP, RAMP[:5], RAMP, xlabel="", ylabel="", value_label=""),
             r"values has shape \(12,\), expected \(12, 5\)",
         ),
+        (lambda ax: plots.distributions(ax, {}, xlabel=""), "values is empty"),
+        (lambda ax: plots.distributions(ax, {"a": RAMP}, xlabel="", tail=0.5), "tail is 0.5"),
+        (lambda ax: plots.configurations(ax, {}), "points is empty"),
+        (lambda ax: plots.configurations(ax, {"a": RAMP}), r"points of 'a' have shape \(12,\)"),
+        (lambda ax: plots.radial_functions(ax, RAMP, {}), "functions is empty"),
+        (lambda ax: plots.errors_by_split(ax, {"a": (1.0, 0.0, 2.0)}, xlabel=""), "all positive"),
         (lambda ax: plots.cost_bars(ax, {}, xlabel="", unit="s"), "expected at least one entry"),
         (lambda ax: plots.cost_bars(ax, {"a": 1.0}, xlabel="", unit="s", relative_to="b"), r"expected one of \['a'\]"),
     ],

@@ -8,6 +8,7 @@ from .curves import learning_curves, profile, surface
 from .flipbook import Flipbook, flipbook
 from .scores import calibration, cost_bars, error_against_uncertainty, parity
 from .style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, use_style
+from .surveys import configurations, distributions, errors_by_split, radial_functions
 
 __all__ = [
     "BLACK",
@@ -21,12 +22,16 @@ __all__ = [
     "VERMILION",
     "Flipbook",
     "calibration",
+    "configurations",
     "cost_bars",
+    "distributions",
     "error_against_uncertainty",
+    "errors_by_split",
     "flipbook",
     "learning_curves",
     "parity",
     "profile",
+    "radial_functions",
     "surface",
     "use_style",
 ]
