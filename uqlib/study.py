@@ -1,21 +1,25 @@
-"""Scores of predictors, side by side: every question of `uqlib.metrics` asked of energies and of forces at once."""
+"""Scores of predictors, side by side: the questions of `uqlib.metrics` asked of several splits at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from uqlib import metrics
 from uqlib.datasets import Dataset
-from uqlib.metrics import Estimate, UndefinedMetric
+from uqlib.metrics import Estimate
 from uqlib.prediction import Prediction
 
-WORST = 0.9  # an error is called large, for ROC-AUC, when it is beyond this quantile of the errors
-METRICS = ("MAE", "RMSE", "Spearman", "ROC-AUC", "miscalibration")
+METRICS = {  # name here -> name in `metrics.METRICS`
+    "MAE": "MAE",
+    "RMSE": "RMSE",
+    "Spearman": "Spearman",
+    "ROC-AUC": "ROC-AUC, worst 10 %",
+    "miscalibration": "miscalibration area",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +36,43 @@ class Scores:
 
 
 def score(prediction: Prediction, data: Dataset, *, resamples: int = 500, seed: int = 0) -> Scores:
-    """Hold a prediction for `data` against its labels.
+    """Hold a prediction for `data` against its labels: `metrics.report` has more to say.
 
     Error bars: bootstrap over groups of correlated frames (`Dataset.groups`), in which atoms stay with their frame.
     Raises ValueError where `data` has no labels, fewer than two structures, or is not what was predicted.
     """
-    sizes = torch.tensor([len(frame) for frame in data.atoms])
-    if len(prediction.energy) != len(data) or len(prediction.forces) != int(sizes.sum()):
+    atoms = sum(len(frame) for frame in data.atoms)
+    if len(prediction.energy) != len(data) or len(prediction.forces) != atoms:
         raise ValueError(
             f"prediction: got {len(prediction.energy)} structures and {len(prediction.forces)} atoms, {data.name!r} "
-            f"has {len(data)} and {int(sizes.sum())}; predict the same data set"
+            f"has {len(data)} and {atoms}; predict the same data set"
         )
-    labels, group = np.unique(data.groups, return_inverse=True)
-    grouped = len(labels) > 1
-    group_of_structure = torch.as_tensor(group) if grouped else torch.arange(len(data))
-    options = {"resamples": resamples, "seed": seed}
+    groups, grouped = groups_of(data)
+    labelled = _Labels(data)
+    found = metrics.quantities(prediction, labelled, groups=groups)
+    energy, force = (metrics.score(q, METRICS.values(), resamples=resamples, seed=seed).values for q in found)
     return Scores(
-        energy=_score_energies(prediction, data, sizes, group_of_structure, options),
-        force=_score_forces(prediction, data, group_of_structure.repeat_interleave(sizes), options),
+        energy={name: energy.get(full) for name, full in METRICS.items()},
+        force={name: force.get(full) for name, full in METRICS.items()},
         grouped=grouped,
     )
+
+
+def groups_of(data: Dataset) -> tuple[torch.Tensor, bool]:
+    """(S,) integers, equal for correlated frames; and whether they are. A single trajectory falls into its frames."""
+    labels, group = np.unique(data.groups, return_inverse=True)
+    return (torch.as_tensor(group), True) if len(labels) > 1 else (torch.arange(len(data)), False)
+
+
+class _Labels:
+    """The labels of a data set as `metrics.quantities` reads them, in full precision and without neighbours."""
+
+    def __init__(self, data: Dataset) -> None:
+        sizes = torch.tensor([len(frame) for frame in data.atoms])
+        self.atomic_numbers = torch.as_tensor(np.concatenate([frame.numbers for frame in data.atoms]))
+        self.structure_of_atom = torch.arange(len(data)).repeat_interleave(sizes)
+        self.energy = torch.as_tensor(data.energies)
+        self.forces = torch.as_tensor(data.forces)
 
 
 def table(scores: Mapping[str, Scores]) -> str:
@@ -68,61 +89,3 @@ def table(scores: Mapping[str, Scores]) -> str:
     if any(not both.grouped for both in scores.values()):
         lines.append("* frames of one path or trajectory: the error bars take them as independent and are too small")
     return "\n".join(lines)
-
-
-def _score_energies(
-    prediction: Prediction, data: Dataset, sizes: Tensor, groups: Tensor, options: dict[str, int]
-) -> dict[str, Estimate | None]:
-    per_atom = 1000.0 / sizes
-    predicted, reference = prediction.energy * per_atom, torch.as_tensor(data.energies) * per_atom
-    uncertainty = prediction.energy_uncertainty
-    scores = _accuracy(predicted, reference, groups, options)
-    if uncertainty is None:
-        return scores | dict.fromkeys(METRICS[2:])
-    error, spread = predicted - reference, uncertainty * per_atom
-    scores |= _ranking(error, spread, groups, options)
-    deviations = (error, spread) if prediction.unit == "eV/Å" else None
-    return scores | _calibration(deviations, groups, options)
-
-
-def _score_forces(
-    prediction: Prediction, data: Dataset, groups: Tensor, options: dict[str, int]
-) -> dict[str, Estimate | None]:
-    predicted, reference = 1000.0 * prediction.forces.double(), 1000.0 * torch.as_tensor(data.forces)
-    spread = 1000.0 * prediction.force_uncertainty.double()
-    scores = _accuracy(predicted, reference, groups, options)
-    scores |= _ranking(metrics.atom_force_error(predicted, reference), spread, groups, options)
-    deviations = metrics.force_components(predicted, reference, spread) if prediction.unit == "eV/Å" else None
-    return scores | _calibration(deviations, groups.repeat_interleave(3), options)
-
-
-def _accuracy(predicted: Tensor, reference: Tensor, groups: Tensor, options: dict[str, int]):
-    return {
-        "MAE": _estimate(metrics.mae, predicted, reference, groups=groups, **options),
-        "RMSE": _estimate(metrics.rmse, predicted, reference, groups=groups, **options),
-    }
-
-
-def _ranking(error: Tensor, spread: Tensor, groups: Tensor, options: dict[str, int]):
-    threshold = float(torch.quantile(error.abs().double(), WORST))
-
-    def roc_auc(e: Tensor, u: Tensor) -> Tensor:
-        return metrics.roc_auc(e, u, threshold)
-
-    return {
-        "Spearman": _estimate(metrics.spearman, error, spread, groups=groups, **options),
-        "ROC-AUC": _estimate(roc_auc, error, spread, groups=groups, **options),
-    }
-
-
-def _calibration(deviations: Sequence[Tensor] | None, groups: Tensor, options: dict[str, int]):
-    if deviations is None:
-        return {"miscalibration": None}
-    return {"miscalibration": _estimate(metrics.miscalibration_area, *deviations, groups=groups, **options)}
-
-
-def _estimate(metric: Callable[..., Tensor], *tensors: Tensor, groups: Tensor, **options: int) -> Estimate | None:
-    try:
-        return metrics.bootstrap(metric, *tensors, groups=groups, **options)
-    except UndefinedMetric:
-        return None

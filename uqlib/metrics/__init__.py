@@ -7,6 +7,8 @@ Four questions, one file each:
 * `gaussian`: are the error bars of the right size? Needs standard deviations.
 * `resampling`: how sure are we of any of these numbers?
 
+`report` asks all of them at once, of energies, of forces and of each element.
+
 Everything is computed in float64. Nothing here imports more than torch.
 """
 
@@ -24,11 +26,19 @@ from .gaussian import (
     nll,
     sharpness,
 )
+from .quantities import Quantity, quantities
 from .ranking import ause, ideal_spearman, roc_auc, roc_auc_sweep, sparsification_curve, spearman
+from .report import report
 from .resampling import Estimate, bootstrap
+from .suite import METRICS, Scores, score
+from .table import Report
 
 __all__ = [
+    "METRICS",
     "Estimate",
+    "Quantity",
+    "Report",
+    "Scores",
     "UndefinedMetric",
     "atom_force_error",
     "ause",
@@ -45,9 +55,12 @@ __all__ = [
     "mae",
     "miscalibration_area",
     "nll",
+    "quantities",
+    "report",
     "rmse",
     "roc_auc",
     "roc_auc_sweep",
+    "score",
     "sharpness",
     "sparsification_curve",
     "spearman",

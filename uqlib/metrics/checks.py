@@ -71,7 +71,8 @@ def as_deviations(name: str, tensor: Tensor, *, positive: bool) -> Tensor:
 
     Raises:
         TypeError: Not a tensor.
-        ValueError: Empty, not finite, or of the wrong sign.
+        ValueError: Empty, not finite, or negative.
+        UndefinedMetric: Zero, and `positive`.
     """
     tensor = as_finite(name, tensor)
     smallest = float(tensor.min())
@@ -82,7 +83,7 @@ def as_deviations(name: str, tensor: Tensor, *, positive: bool) -> Tensor:
         )
     if positive and smallest == 0:
         zeros = int((tensor == 0).sum())
-        raise ValueError(
+        raise UndefinedMetric(
             f"{name} is zero for {zeros} of {tensor.numel()} predictions, expected positive standard deviations "
             "(the density is infinite at zero); recalibrate with a floor, or leave out what symmetry makes exact"
         )

@@ -1,0 +1,169 @@
+"""Energies and forces, their references and their uncertainties, in the form in which the metrics want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from . import accuracy
+from .checks import as_deviations, as_finite
+
+_ELEMENTS = (
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
+    "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt "
+    "Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv "
+    "Ts Og"
+)
+SYMBOLS = _ELEMENTS.split()
+"""Of the elements, by atomic number."""
+
+
+class Predicted(Protocol):
+    """What `report` reads of a `uqlib.Prediction`."""
+
+    @property
+    def energy(self) -> Tensor: ...  # (S,) eV
+    @property
+    def forces(self) -> Tensor: ...  # (N, 3) eV/Å
+    @property
+    def force_uncertainty(self) -> Tensor: ...  # (N,)
+    @property
+    def energy_uncertainty(self) -> Tensor | None: ...  # (S,)
+    @property
+    def unit(self) -> str: ...  # "eV/Å" or "nats"
+
+
+class Labelled(Protocol):
+    """What `report` reads of a `uqlib.Batch`."""
+
+    @property
+    def atomic_numbers(self) -> Tensor: ...  # (N,)
+    @property
+    def structure_of_atom(self) -> Tensor: ...  # (N,)
+    @property
+    def energy(self) -> Tensor | None: ...  # (S,) eV
+    @property
+    def forces(self) -> Tensor | None: ...  # (N, 3) eV/Å
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """Predictions of one kind, their references and uncertainties, in eV per atom or eV/Å."""
+
+    name: str
+    unit: str  # "eV/atom" or "eV/Å"
+    predicted: Tensor  # (n,) or (n, 3)
+    reference: Tensor  # the same shape
+    uncertainty: Tensor | None  # (n,)
+    deviations: bool  # whether the uncertainty is a standard deviation, not only a ranking
+    groups: Tensor  # (n,) integers: what is correlated shares one
+    calibration: tuple[Tensor, Tensor] | None = None  # (m,), (m,) signed errors and deviations of a held-out split
+
+    @property
+    def components(self) -> Literal[1, 3]:
+        return 3 if self.predicted.dim() == 2 else 1
+
+    @property
+    def error(self) -> Tensor:
+        """(n,) one error for each uncertainty, for ranking."""
+        if self.components == 3:
+            return accuracy.atom_force_error(self.predicted, self.reference)
+        return as_finite("prediction", self.predicted) - as_finite("reference", self.reference)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """(n,), (n,) or (3 n,), (3 n,): signed errors and their standard deviations, for Gaussians."""
+        assert self.uncertainty is not None
+        if self.components == 3:
+            return accuracy.force_components(self.predicted, self.reference, self.uncertainty)
+        return self.error, as_deviations("energy_uncertainty", self.uncertainty, positive=False)
+
+    def of(self, chosen: Tensor, *, name: str) -> Quantity:
+        """The chosen predictions (n,) alone. The calibration split stays whole: its one factor holds for all."""
+        uncertainty = None if self.uncertainty is None else self.uncertainty[chosen]
+        return replace(
+            self,
+            name=name,
+            predicted=self.predicted[chosen],
+            reference=self.reference[chosen],
+            uncertainty=uncertainty,
+            groups=self.groups[chosen],
+        )
+
+
+def quantities(
+    prediction: Predicted,
+    batch: Labelled,
+    *,
+    groups: Tensor | None = None,
+    held_out: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> list[Quantity]:
+    """Energies per atom and forces of a prediction, as far as `batch` has labels for them.
+
+    Args:
+        prediction: S structures, N atoms.
+        batch: The same, with labels.
+        groups: (S,) integers; structures that share one are resampled together. None: each stands alone.
+        held_out: Name of the quantity -> signed errors and standard deviations of a calibration split.
+
+    Raises:
+        ValueError: No labels, or shapes that do not fit.
+    """
+    for label, shape in (("energy", prediction.energy.shape), ("forces", prediction.forces.shape)):
+        reference = getattr(batch, label)
+        if reference is not None and reference.shape != shape:
+            raise ValueError(
+                f"batch: its {label} has shape {tuple(reference.shape)}, the prediction {tuple(shape)}; "
+                "predict these very structures"
+            )
+    if batch.energy is None and batch.forces is None:
+        raise ValueError("batch: it has no labels, expected energy, forces or both; scores compare with a reference")
+    groups = _groups(groups, len(prediction.energy))
+    held_out = held_out or {}
+    is_deviation = prediction.unit != "nats"
+    found: list[Quantity] = []
+    if batch.energy is not None:
+        per_atom = 1.0 / torch.bincount(batch.structure_of_atom, minlength=len(prediction.energy)).double()
+        said = prediction.energy_uncertainty
+        scale = per_atom if is_deviation else 1.0
+        found.append(
+            Quantity(
+                name="energy",
+                unit="eV/atom",
+                predicted=prediction.energy.detach().double() * per_atom,
+                reference=batch.energy.double() * per_atom,
+                uncertainty=None if said is None else said.detach().double() * scale,
+                deviations=is_deviation,
+                groups=groups,
+                calibration=held_out.get("energy"),
+            )
+        )
+    if batch.forces is not None:
+        found.append(
+            Quantity(
+                name="forces",
+                unit="eV/Å",
+                predicted=prediction.forces.detach().double(),
+                reference=batch.forces.double(),
+                uncertainty=prediction.force_uncertainty.detach().double(),
+                deviations=is_deviation,
+                groups=groups[batch.structure_of_atom],
+                calibration=held_out.get("forces"),
+            )
+        )
+    return found
+
+
+def _groups(groups: Tensor | None, structures: int) -> Tensor:
+    if groups is None:
+        return torch.arange(structures)
+    if groups.shape != (structures,) or groups.is_floating_point():
+        raise ValueError(
+            f"groups: got shape {tuple(groups.shape)} and dtype {groups.dtype}, expected ({structures},) integers, one "
+            "a structure (not one an atom)"
+        )
+    return groups

@@ -1,0 +1,106 @@
+"""`Report`: scores as a table, for the terminal, for a notebook, for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from torch import Tensor
+
+from .resampling import Estimate
+from .suite import METRICS, Scores
+
+QUESTIONS = {"accuracy": "How large are the errors?", "order": "Right order?", "size": "Right size?"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A table of scores: a column for each quantity, a row for each metric.
+
+    `print(report)` shows it, a notebook renders it, `to_markdown()` and `rows()` take it elsewhere, and
+    `report["forces", "Spearman"]` is one `Estimate`.
+    """
+
+    title: str
+    columns: tuple[Scores, ...]
+    notes: tuple[str, ...]
+    curves: Mapping[str, Mapping[str, Tensor]] = field(repr=False)  # quantity -> arrays, for `plots.report_page`
+
+    def __getitem__(self, key: tuple[str, str]) -> Estimate:
+        """Raises KeyError, with the reason where there is one, for what has no value."""
+        quantity, metric = key
+        found = {column.name: column for column in self.columns}
+        if quantity not in found:
+            raise KeyError(f"quantity: got {quantity!r}, this report has {list(found)}")
+        if metric not in found[quantity].values:
+            reason = found[quantity].missing.get(metric, f"expected one of {list(found[quantity].values)}")
+            raise KeyError(f"{metric!r} of {quantity!r}: {reason}")
+        return found[quantity].values[metric]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One mapping for each number, as `pandas.DataFrame` or `csv.DictWriter` like it."""
+        return [
+            {
+                "quantity": column.name,
+                "metric": name,
+                "value": value.value,
+                "standard_error": value.standard_error,
+                "low": value.low,
+                "high": value.high,
+                "unit": column.unit if METRICS[name].unit == "same" else METRICS[name].unit,
+                "ideal": METRICS[name].ideal,
+            }
+            for column in self.columns
+            for name, value in column.values.items()
+        ]
+
+    def __str__(self) -> str:
+        table = [["", *self._header(), "ideal"], *(row for _, row in self._table())]
+        widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        text = [self.title, "", lines[0], "  ".join("-" * width for width in widths)]
+        question = ""
+        for (asked, _), line in zip(self._table(), lines[1:], strict=True):
+            text += [] if asked == question else [QUESTIONS[asked]]
+            question = asked
+            text.append(line)
+        return "\n".join([*text, *self.notes])
+
+    def to_markdown(self) -> str:
+        """The table in GitHub's Markdown, title above, notes below."""
+        header = ["metric", *self._header(), "ideal"]
+        lines = [f"**{self.title}**", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+        lines += [f"| {' | '.join(row)} |" for _, row in self._table()]
+        return "\n".join([*lines, "", *(f"{note}  " for note in self.notes)]).rstrip()
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in ("", *self._header(), "ideal"))
+        body, question = "", ""
+        for asked, row in self._table():
+            if asked != question:
+                body += f'<tr><th colspan="{len(row)}" style="text-align:left">{QUESTIONS[asked]}</th></tr>'
+                question = asked
+            cells = "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row)
+            body += f"<tr>{cells}</tr>"
+        notes = "<br>".join(escape(note) for note in self.notes)
+        caption = f'<caption style="caption-side:top">{escape(self.title)}</caption>'
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{notes}</p>"
+
+    def _header(self) -> list[str]:
+        return [f"{column.name} ({column.predictions})" for column in self.columns]
+
+    def _table(self) -> list[tuple[str, list[str]]]:
+        """(question, cells) of each metric that has a value in some column."""
+        shown = [name for name in METRICS if any(name in column.values for column in self.columns)]
+        return [
+            (METRICS[name].asks, [f"  {name}", *(_cell(name, column) for column in self.columns), METRICS[name].ideal])
+            for name in shown
+        ]
+
+
+def _cell(name: str, column: Scores) -> str:
+    value = column.values.get(name)
+    unit = METRICS[name].unit
+    return "–" if value is None else f"{value} {column.unit}" if unit == "same" else f"{value}"
