@@ -18,10 +18,10 @@ from samples import batch_of, crystal, rattled
 
 from uqlib.batch import Batch
 from uqlib.calculator import UncertaintyCalculator
-from uqlib.methods.ensemble import FittedEnsemble
+from uqlib.committee import Committee
 from uqlib.prediction import Prediction
 
-PREDICTOR = FittedEnsemble([copy.deepcopy(samples.small_network(seed=seed)) for seed in range(2)])
+PREDICTOR = Committee([copy.deepcopy(samples.small_network(seed=seed)) for seed in range(2)])
 
 
 class Spring:

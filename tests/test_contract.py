@@ -21,8 +21,10 @@ from uqlib.batch import Batch
 from uqlib.methods import Ensemble
 from uqlib.prediction import Method, Prediction, Predictor, predict
 
+COMMON: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
 RECIPES = {
-    "ensemble": Ensemble(members=3, network=samples.NETWORK, settings=samples.BRIEF),
+    "ensemble": Ensemble(members=3, **COMMON),
+    "bootstrap": Ensemble(members=3, bootstrap=True, **COMMON),
 }
 
 Fitted = Any  # a Predictor with `to`, `save` and `load`
@@ -73,12 +75,12 @@ def by_structure(prediction: Prediction, batch: Batch) -> Tensor:
 
 
 def test_every_method_has_a_recipe_here() -> None:
-    assert set(RECIPES) == set(methods.METHODS) == set(methods.FITTED)
+    assert set(RECIPES) == set(methods.METHODS)
 
 
 def test_protocols(method: str, fitted: Fitted) -> None:
     assert isinstance(RECIPES[method], Method)
-    assert isinstance(RECIPES[method], methods.METHODS[method])
+    assert type(RECIPES[method]) is type(methods.METHODS[method])
     assert isinstance(fitted, Predictor)
     assert fitted.cutoff == samples.CUTOFF
 
@@ -289,10 +291,10 @@ def test_stress_is_the_slope_of_the_energy_with_strain(exact: Fitted, cubic: boo
     close(stress[0], stress[0].T)
 
 
-def test_saved_and_loaded(method: str, fitted: Fitted, tmp_path: Path) -> None:
+def test_saved_and_loaded(fitted: Fitted, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model.uq")
     batch = batch_of(rattled("NH3", 0), crystal(), dtype=torch.float32)
-    for again in (methods.load(tmp_path / "model.uq"), methods.FITTED[method].load(tmp_path / "model.uq")):
+    for again in (methods.load(tmp_path / "model.uq"), type(fitted).load(tmp_path / "model.uq")):
         assert type(again) is type(fitted)
         assert same(again.predict(batch), fitted.predict(batch))
         assert again.cutoff == fitted.cutoff

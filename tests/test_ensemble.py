@@ -14,35 +14,35 @@ import samples
 import torch
 from samples import batch_of, crystal, rattled
 
-from uqlib import storage, training
+from uqlib import committee, storage, training
+from uqlib.committee import Committee, stack
 from uqlib.methods import Ensemble, ensemble
-from uqlib.methods.ensemble import FittedEnsemble, stack
 from uqlib.prediction import evaluate
 
 RECIPE = Ensemble(members=2, network=samples.NETWORK, settings=samples.BRIEF)
 
 
-def fit(recipe: Ensemble = RECIPE, *, seed: int = 0, executor: Executor | None = None) -> FittedEnsemble:
+def fit(recipe: Ensemble = RECIPE, *, seed: int = 0, executor: Executor | None = None) -> Committee:
     data = samples.dataset()
     return recipe.fit(data["train"], data["valid"], seed=seed, executor=executor, progress=False)
 
 
-def same(a: FittedEnsemble, b: FittedEnsemble) -> bool:
+def same(a: Committee, b: Committee) -> bool:
     states = [(x.state_dict(), y.state_dict()) for x, y in zip(a.models, b.models, strict=True)]
     return all(x[name].equal(y[name]) for x, y in states for name in x)
 
 
 @pytest.fixture(scope="module")
-def fitted() -> FittedEnsemble:
+def fitted() -> Committee:
     return fit()
 
 
 @pytest.fixture(scope="module")
-def untrained() -> FittedEnsemble:
-    return FittedEnsemble([copy.deepcopy(samples.small_network(seed=seed)) for seed in range(4)])
+def untrained() -> Committee:
+    return Committee([copy.deepcopy(samples.small_network(seed=seed)) for seed in range(4)])
 
 
-def test_mean_and_spread_in_closed_form(untrained: FittedEnsemble) -> None:
+def test_mean_and_spread_in_closed_form(untrained: Committee) -> None:
     batch = batch_of(rattled("NH3", 0), crystal())
     members = [evaluate(model, batch) for model in untrained.models]
     p = untrained.predict(batch)
@@ -61,7 +61,7 @@ def test_members_that_agree_leave_no_doubt() -> None:
     model = samples.small_network()
     batch = batch_of(rattled("NH3", 0))
     moving = batch.at(batch.positions.clone().requires_grad_())
-    p = FittedEnsemble([copy.deepcopy(model), copy.deepcopy(model)]).predict(moving)
+    p = Committee([copy.deepcopy(model), copy.deepcopy(model)]).predict(moving)
     assert p.force_uncertainty.max() < 1e-7
     (gradient,) = torch.autograd.grad(p.force_uncertainty.sum(), moving.positions)
     assert torch.isfinite(gradient).all()
@@ -69,13 +69,13 @@ def test_members_that_agree_leave_no_doubt() -> None:
 
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_one_pass_equals_one_after_another(
-    untrained: FittedEnsemble, monkeypatch: pytest.MonkeyPatch, requires_grad: bool
+    untrained: Committee, monkeypatch: pytest.MonkeyPatch, requires_grad: bool
 ) -> None:
     batch = batch_of(rattled("NH3", 0), crystal(), rattled("H2O", 1))
     batch = batch.at(batch.positions.clone().requires_grad_(requires_grad), update_pairs=False)
     results = []
     for limit in (10**9, 0):
-        monkeypatch.setattr(ensemble, "PAIRS_FOR_ONE_PASS", limit)
+        monkeypatch.setattr(committee, "PAIRS_FOR_ONE_PASS", limit)
         results.append(untrained.evaluate_members(batch))
     for field in ("energy", "forces", "stress", "features"):
         one, other = (getattr(result, field) for result in results)
@@ -84,24 +84,24 @@ def test_one_pass_equals_one_after_another(
         assert one.requires_grad == other.requires_grad == requires_grad
 
 
-def test_one_pass_keeps_large_energies_exact(fitted: FittedEnsemble, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pass_keeps_large_energies_exact(fitted: Committee, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, too: the references are hundreds of eV each and must not be rounded."""
     batch = batch_of(*(rattled("NH3", i) for i in range(3)), dtype=torch.float32)
     together = fitted.evaluate_members(batch).energy
-    monkeypatch.setattr(ensemble, "PAIRS_FOR_ONE_PASS", 0)
+    monkeypatch.setattr(committee, "PAIRS_FOR_ONE_PASS", 0)
     torch.testing.assert_close(together, fitted.evaluate_members(batch).energy, rtol=0, atol=2e-5)
     assert {m.atom_energies.dtype for m in (*fitted.models, stack(fitted.models))} == {torch.float64}
     assert fitted.to(torch.float64).to(torch.float32).models[0].atom_energies.equal(fitted.models[0].atom_energies)
 
 
-def test_a_copy_in_another_type_leaves_the_original(fitted: FittedEnsemble) -> None:
+def test_a_copy_in_another_type_leaves_the_original(fitted: Committee) -> None:
     exact = fitted.to(torch.float64)
     assert exact.models[0].embedding.dtype == torch.float64
     assert fitted.models[0].embedding.dtype == torch.float32
     assert exact.histories == fitted.histories
 
 
-def test_members_differ(fitted: FittedEnsemble) -> None:
+def test_members_differ(fitted: Committee) -> None:
     one, two = fitted.models
     assert not one.embedding.equal(two.embedding)
     losses = [[row["train_loss"] for row in history] for history in fitted.histories]
@@ -156,7 +156,7 @@ def processes() -> Executor:
 
 
 @pytest.mark.parametrize("pool", [lambda: ThreadPoolExecutor(2), processes], ids=["threads", "processes"])
-def test_workers_change_nothing(fitted: FittedEnsemble, pool: Callable[[], Executor]) -> None:
+def test_workers_change_nothing(fitted: Committee, pool: Callable[[], Executor]) -> None:
     with pool() as executor:
         assert same(fit(executor=executor), fitted)
 
@@ -167,7 +167,7 @@ def test_an_error_in_a_worker_arrives() -> None:
         fit(recipe, executor=executor)
 
 
-def test_interrupted_and_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: FittedEnsemble) -> None:
+def test_interrupted_and_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: Committee) -> None:
     """The first member is not trained again, the second goes on."""
     recipe = dataclasses.replace(RECIPE, checkpoints=tmp_path / "runs")
     original, calls = training._Run.one_epoch, []
@@ -195,12 +195,12 @@ def test_bad_recipes() -> None:
     with pytest.raises(TypeError, match="unexpected keyword"):
         fit(dataclasses.replace(RECIPE, network={"feature": 8}))
     with pytest.raises(ValueError, match="got 1 networks, expected at least two"):
-        FittedEnsemble([samples.small_network()])
+        Committee([samples.small_network()])
     with pytest.raises(ValueError, match="made by the same recipe"):
-        FittedEnsemble([samples.small_network(), samples.small_network(heads=True)])
+        Committee([samples.small_network(), samples.small_network(heads=True)])
 
 
-def test_files_that_are_broken_or_of_another_kind(fitted: FittedEnsemble, tmp_path: Path) -> None:
+def test_files_that_are_broken_or_of_another_kind(fitted: Committee, tmp_path: Path) -> None:
     path = tmp_path / "model.uq"
     fitted.save(path)
     content = path.read_bytes()
@@ -211,9 +211,9 @@ def test_files_that_are_broken_or_of_another_kind(fitted: FittedEnsemble, tmp_pa
     ):
         path.write_bytes(spoilt)
         with pytest.raises(ValueError, match=words):
-            FittedEnsemble.load(path)
+            Committee.load(path)
     storage.save(path, {"weights": []}, kind="training")
     with pytest.raises(ValueError, match="got a file of kind 'training', expected 'ensemble'"):
-        FittedEnsemble.load(path)
+        Committee.load(path)
     with pytest.raises(FileNotFoundError):
-        FittedEnsemble.load(tmp_path / "none.uq")
+        Committee.load(tmp_path / "none.uq")

@@ -171,7 +171,7 @@ def _sizes(structures: int) -> dict[str, int]:
 
 def _method(arguments: argparse.Namespace) -> Any:
     """The recipe, with what was asked for; what was not stays as the method has it."""
-    recipe = methods.METHODS[arguments.method]
+    recipe: Any = methods.METHODS[arguments.method]
     known = {field.name for field in dataclasses.fields(recipe)}
     options = {name: getattr(arguments, name) for name in ("members", "checkpoints")}
     options = {name: value for name, value in options.items() if value is not None}
@@ -182,7 +182,7 @@ def _method(arguments: argparse.Namespace) -> Any:
             options["network"] = {"features": arguments.features}
         if arguments.epochs is not None:
             options["settings"] = Settings(epochs=arguments.epochs)
-        return recipe(**options)
+        return dataclasses.replace(recipe, **options)
     except ValueError as error:
         raise Stop(f"--method {arguments.method}: {error}") from error
 

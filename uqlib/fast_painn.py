@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.batch import Batch
-from uqlib.painn import Atomwise, Geometry, Message, PaiNN, Perceptron, Update
+from uqlib.painn import SMOOTHING, Atomwise, Geometry, Message, PaiNN, Perceptron, Update
 
 
 class Table(NamedTuple):
@@ -241,7 +241,7 @@ def _forward(layer: Layer, s: Tensor, v: Tensor | None, table: Table, basis: Ten
         heard = v + _sum_neighbours(direction, filters[1] * radial) + (filters[2].unsqueeze(-2) * vectors).sum(-3)
     s = s + (filters[0] * scalars).sum(-2)
     mixed = _dense(heard, layer.mix).split(width, dim=-1)
-    length = (mixed[0].square().sum(-2) + 1e-8).sqrt()
+    length = (mixed[0].square().sum(-2) + SMOOTHING).sqrt()
     product = (mixed[0] * mixed[1]).sum(-2)
     hidden = _dense(torch.cat([s, length], dim=-1), *layer.gates[0])
     gates = _dense(F.silu(hidden), *layer.gates[1]).split(width, dim=-1)

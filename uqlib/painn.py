@@ -20,6 +20,10 @@ from torch import Tensor, nn
 
 from uqlib.batch import DEFAULT_CUTOFF, Batch
 
+# Added to squared lengths of vectors under the root: near symmetric geometries, where vectors vanish, forces would
+# have kinks without it, and an atom without neighbours no slope at all. With 1e-8 the kinks were still felt.
+SMOOTHING = 1e-4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
@@ -140,7 +144,7 @@ class Update(nn.Module):
     def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         width = scalars.shape[-1]
         v, u = self.mix(vectors).split(width, dim=-1)
-        length = (v.square().sum(1) + 1e-8).sqrt()  # the constant keeps the slope finite for an atom without neighbours
+        length = (v.square().sum(1) + SMOOTHING).sqrt()
         gates = self.gates(torch.cat([scalars, length], dim=-1)).split(width, dim=-1)
         scalars = scalars + gates[0] + gates[1] * (v * u).sum(1)
         return scalars, None if self.last else vectors + gates[2].unsqueeze(1) * u

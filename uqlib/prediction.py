@@ -7,7 +7,7 @@ the only place where forces are made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -42,11 +42,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parts:
+    """An uncertainty in two parts, both standard deviations; their squares add up to that of the whole."""
+
+    aleatoric: Tensor  # (N,) eV/Å or (S,) eV: noise that more data of the same kind would not remove
+    epistemic: Tensor  # the same shape: what more data would teach
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """Energies, forces and how far to trust them.
 
     `unit` says what `force_uncertainty` is: "eV/Å" a standard deviation of one force component, "nats" a score that
-    can only rank. `energy_uncertainty` is in eV (a standard deviation) or nats accordingly.
+    can only rank. `energy_uncertainty` is in eV (a standard deviation) or nats accordingly. Methods that tell noise
+    from ignorance also give the two parts.
     """
 
     energy: Tensor  # (S,)    eV
@@ -55,6 +64,8 @@ class Prediction:
     energy_uncertainty: Tensor | None = None  # (S,)
     stress: Tensor | None = None  # (S, 3, 3)  eV/Å³
     unit: Literal["eV/Å", "nats"] = "eV/Å"
+    force_parts: Parts | None = None  # (N,) eV/Å each
+    energy_parts: Parts | None = None  # (S,) eV each
 
     def __post_init__(self) -> None:
         structures, atoms = self.energy.shape, self.forces.shape
@@ -102,11 +113,15 @@ def predict(
         for chosen in torch.arange(len(data)).split(batch_size)
     ]
 
-    def join(name: str) -> Tensor | None:
+    def join(name: str) -> Tensor | Parts | None:
         values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], Parts):
+            return Parts(
+                aleatoric=torch.cat([v.aleatoric for v in values]), epistemic=torch.cat([v.epistemic for v in values])
+            )
         return None if values[0] is None else torch.cat(values)
 
-    names = ("energy", "forces", "force_uncertainty", "energy_uncertainty", "stress")
+    names = [field.name for field in fields(Prediction) if field.name != "unit"]
     return Prediction(**{name: join(name) for name in names}, unit=parts[0].unit)  # pyright: ignore[reportArgumentType]
 
 

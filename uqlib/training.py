@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,28 +22,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from uqlib import storage
-from uqlib.batch import Batch
 from uqlib.datasets import Dataset
+from uqlib.losses import EnergyForceLoss, Loss
 from uqlib.painn import PaiNN
-from uqlib.prediction import Evaluation, evaluate
+from uqlib.prediction import evaluate
 
-Loss = Callable[[Evaluation, Batch], Tensor]
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnergyForceLoss:
-    """w_E · mean of squared errors of the energy per atom (eV²) + w_F · mean over force components (eV²/Å²)."""
-
-    energy_weight: float = 10.0  # Å⁻²: an error of 1 meV/atom counts as one of 3 meV/Å
-    force_weight: float = 1.0
-
-    def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
-        if batch.energy is None or batch.forces is None:
-            raise ValueError("batch: training needs energies and forces, this one has no labels")
-        energy_error = ((evaluation.energy - batch.energy) / batch.atoms_per_structure).to(evaluation.forces.dtype)
-        force_error = evaluation.forces - batch.forces
-        return self.energy_weight * energy_error.square().mean() + self.force_weight * force_error.square().mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +37,7 @@ class Settings:
     epochs: int = 300  # at most
     batch_size: int = 10  # structures
     learning_rate: float = 2e-3
+    schedule: Literal["plateau", "cosine"] = "plateau"  # cosine: falls to zero over `epochs`, whatever happens
     plateau: int = 20  # epochs without a better validation loss before the learning rate is halved
     patience: int = 100  # epochs without a better validation loss before training stops
     lowest_learning_rate: float = 1e-5  # training stops when the plateaus have brought it below this
@@ -64,6 +50,8 @@ class Settings:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging: got {self.averaging}, expected 0 <= averaging < 1")
+        if self.schedule not in ("plateau", "cosine"):
+            raise ValueError(f"schedule: got {self.schedule!r}, expected 'plateau' or 'cosine'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +70,21 @@ def train(
     seed: int,
     loss: Loss | None = None,
     settings: Settings | None = None,
+    before_step: Callable[[PaiNN, int], None] | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     label: str = "training",
 ) -> Trained:
     """Train a copy of `model` and return the weights that did best on `valid`.
 
-    `seed` fixes the shuffling; the initial weights come with the model. With `checkpoint`, a file that is written
-    as training goes and read when it exists: a finished training is then returned at once, an interrupted one is
-    continued. Raises ValueError when that file belongs to another training, and FloatingPointError when the loss is
-    no longer a number.
+    `seed` fixes the shuffling; the initial weights come with the model. `before_step` is called with the network in
+    training and the number of steps done, and may change the network (dropout). With `checkpoint`, a file that is
+    written as training goes and read when it exists: a finished training is then returned at once, an interrupted one
+    is continued. Raises ValueError when that file belongs to another training, and FloatingPointError when the loss
+    is no longer a number.
     """
     loss, settings = loss or EnergyForceLoss(), settings or Settings()
-    run = _Run(model, train, valid, seed=seed, loss=loss, settings=settings)
+    run = _Run(model, train, valid, seed=seed, loss=loss, settings=settings, before_step=before_step)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         run.restore(storage.load(checkpoint, kind="training"), checkpoint)
@@ -127,9 +117,17 @@ class _Run:
     """The state of one training; `state` and `restore` are all that a checkpoint knows."""
 
     def __init__(
-        self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int, loss: Loss, settings: Settings
+        self,
+        model: PaiNN,
+        train: Dataset,
+        valid: Dataset,
+        *,
+        seed: int,
+        loss: Loss,
+        settings: Settings,
+        before_step: Callable[[PaiNN, int], None] | None,
     ) -> None:
-        self.settings, self.loss = settings, loss
+        self.settings, self.loss, self.before_step = settings, loss, before_step
         self.model = copy.deepcopy(model).requires_grad_(True)
         set_reference(self.model, train)
         self.train, self.valid = train, valid
@@ -157,6 +155,9 @@ class _Run:
 
     def one_epoch(self) -> dict[str, float]:
         started = time.perf_counter()
+        if self.settings.schedule == "cosine":
+            done = self.epoch / self.settings.epochs
+            self.optimiser.param_groups[0]["lr"] = self.settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
         order = torch.randperm(len(self.train), generator=self.shuffling)
         losses = [self._step(chosen) * len(chosen) for chosen in order.split(self.settings.batch_size)]
         row = {
@@ -171,6 +172,8 @@ class _Run:
         return row
 
     def _step(self, chosen: Tensor) -> float:
+        if self.before_step is not None:
+            self.before_step(self.model, self.steps)
         batch = self.train.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
         value = self.loss(evaluate(self.model, batch, train=True), batch)
         self.optimiser.zero_grad()
@@ -209,12 +212,12 @@ class _Run:
         if valid_loss < self.best_loss:
             self.best_loss, self.best_epoch = valid_loss, self.epoch
             self.best = copy.deepcopy(self.averaged.state_dict())
-        elif self.epoch - max(self.best_epoch, self.last_drop) >= settings.plateau:
+        elif settings.schedule == "plateau" and self.epoch - max(self.best_epoch, self.last_drop) >= settings.plateau:
             group["lr"], self.last_drop = group["lr"] / 2, self.epoch
         self.finished = (
             self.epoch >= settings.epochs
             or self.epoch - self.best_epoch >= settings.patience
-            or group["lr"] < settings.lowest_learning_rate
+            or (settings.schedule == "plateau" and group["lr"] < settings.lowest_learning_rate)
         )
 
     def best_model(self) -> PaiNN:

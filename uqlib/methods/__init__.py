@@ -1,13 +1,21 @@
 """Methods of uncertainty quantification, one file each: a recipe (`fit`) and what it returns (`predict`)."""
 
 from pathlib import Path
+from typing import Any
 
 from uqlib import storage
-from uqlib.methods.ensemble import Ensemble, FittedEnsemble
-from uqlib.prediction import Predictor
+from uqlib.committee import Committee
+from uqlib.methods.ensemble import Ensemble
+from uqlib.prediction import Method, Predictor
 
-METHODS = {"ensemble": Ensemble}  # name -> recipe
-FITTED = {"ensemble": FittedEnsemble}  # kind of file -> what its `load` gives back
+METHODS: dict[str, Method] = {
+    "ensemble": Ensemble(),
+    "bootstrap": Ensemble(bootstrap=True),
+}
+"""Name -> recipe with its defaults; change some with `dataclasses.replace`."""
+
+FITTED: dict[str, Any] = {"ensemble": Committee}
+"""Kind of file -> the class whose `load` reads it."""
 
 
 def load(path: str | Path) -> Predictor:
