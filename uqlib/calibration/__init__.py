@@ -1,0 +1,13 @@
+"""Recalibration: make an uncertainty a standard deviation of the right size, on data kept for that purpose.
+
+`calibrate` fits a map from what a predictor says to what its errors demand; `Calibrated` is the predictor with that
+map behind it, itself a `Predictor`. The data must be neither those it was trained on nor those it is scored on.
+Whatever the map, it speaks about data like those it was fitted to: when the domain shifts, it lapses.
+"""
+
+from uqlib.calibration.calibrated import Calibrated
+from uqlib.calibration.calibrator import KINDS, Calibrator, calibrate
+from uqlib.calibration.conformal import Conformal
+from uqlib.calibration.maps import Affine, Isotonic, LogAffine, Scalar
+
+__all__ = ["KINDS", "Affine", "Calibrated", "Calibrator", "Conformal", "Isotonic", "LogAffine", "Scalar", "calibrate"]

@@ -1,0 +1,86 @@
+"""`Calibrated`: a predictor with its maps behind it, itself a `Predictor`, in one file when saved."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uqlib import methods, storage
+from uqlib.batch import Batch
+from uqlib.calibration.calibrator import MAPS, Calibrator, Map
+from uqlib.prediction import Prediction, Predictor
+
+KIND = "calibrated"  # of file
+
+
+class Calibrated:
+    """Predicts what the predictor predicts, with uncertainties made standard deviations by the calibrator."""
+
+    def __init__(self, predictor: Predictor, calibrator: Calibrator) -> None:
+        if not isinstance(predictor, Predictor):
+            raise TypeError(
+                f"predictor: got a {type(predictor).__name__}, expected a fitted predictor with `predict` and `cutoff`"
+            )
+        self.predictor = predictor
+        self.calibrator = calibrator
+
+    @property
+    def cutoff(self) -> float:
+        return self.predictor.cutoff
+
+    def predict(self, batch: Batch) -> Prediction:
+        """Unit "eV/Å", whatever the predictor's own; errors as its `predict` and as `Calibrator`."""
+        return self.calibrator(self.predictor.predict(batch), batch)
+
+    def to(self, target: torch.dtype | torch.device | str) -> Calibrated:
+        """A copy in another floating-point type or on another device. The maps are plain numbers."""
+        predictor: Any = self.predictor
+        return Calibrated(predictor.to(target), self.calibrator)
+
+    def save(self, path: str | Path) -> None:
+        """The maps and, in the same file, what the predictor saves; errors as `storage.save`."""
+        predictor: Any = self.predictor
+        with tempfile.TemporaryDirectory() as folder:
+            inner = Path(folder) / "predictor.uq"
+            predictor.save(inner)
+            content = inner.read_bytes()
+        payload = {
+            "predictor": torch.frombuffer(bytearray(content), dtype=torch.uint8),
+            "calibrator": {
+                **{name: getattr(self.calibrator, name) for name in PLAIN},
+                "forces": {number: _to_plain(found) for number, found in self.calibrator.forces.items()},
+                "energy": None if self.calibrator.energy is None else _to_plain(self.calibrator.energy),
+            },
+        }
+        storage.save(path, payload, kind=KIND)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibrated:
+        """What `save` wrote; errors as `storage.load`."""
+        payload = storage.load(path, kind=KIND)
+        with tempfile.TemporaryDirectory() as folder:
+            inner = Path(folder) / "predictor.uq"
+            inner.write_bytes(payload["predictor"].numpy().tobytes())
+            # `methods` stands lower and knows nothing of calibration; one calibration may lie on another.
+            predictor = cls.load(inner) if storage.kind_of(inner) == KIND else methods.load(inner)
+        plain = payload["calibrator"]
+        maps = {
+            "forces": {number: _from_plain(found) for number, found in plain["forces"].items()},
+            "energy": None if plain["energy"] is None else _from_plain(plain["energy"]),
+        }
+        return cls(predictor, Calibrator(**{**plain, **maps}))
+
+
+PLAIN = ("kind", "unit", "level", "data", "structures", "groups")
+
+
+def _to_plain(found: Map) -> dict[str, Any]:
+    return {"map": type(found).__name__, **asdict(found)}
+
+
+def _from_plain(plain: dict[str, Any]) -> Map:
+    return MAPS[plain["map"]](**{name: value for name, value in plain.items() if name != "map"})
