@@ -17,9 +17,7 @@ book: $(INSTALLED) ## execute the chapters, build the site into _build/html and 
 	@$(BIN)/python book/build.py
 
 test: $(INSTALLED) check book ## every check: style, types, the library, each chapter, the built site
-	@$(BIN)/python -m pytest --ignore=tests/test_lab.py
-	@# In a process of its own, and twice at most: it has timed out beside the other tests, for a reason not found yet.
-	@$(BIN)/python -m pytest tests/test_lab.py || $(BIN)/python -m pytest tests/test_lab.py
+	@$(BIN)/python -m pytest
 
 chapter: $(INSTALLED) ## one chapter executed and rendered: make chapter NAME=painn
 	@test -n "$(NAME)" || { echo "which chapter? make chapter NAME=painn"; exit 2; }
