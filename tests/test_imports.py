@@ -17,7 +17,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("painn",),
     ("fast_painn",),
     ("prediction",),
-    ("losses", "committee"),
+    ("losses", "committee", "last_layer"),
     ("training",),
     ("single",),
     ("methods",),

@@ -172,7 +172,7 @@ def _sum_features(x: Tensor, v: Tensor) -> Tensor:
     return torch.matmul(x, v.mT)
 
 
-def _silu_slope(x: Tensor) -> Tensor:
+def silu_slope(x: Tensor) -> Tensor:
     s = torch.sigmoid(x)
     return s * (1 + x * (1 - s))
 
@@ -201,16 +201,35 @@ def energy_and_slopes(
 
     `basis` (N, K, R + 1) and `direction` (N, K, 3) are those of `Geometry`, put into slots. E is the total energy.
     """
+    s, passed = through_layers(weights, species, table, basis, direction)
+    inner, outer = weights.readout
+    hidden = _dense(s, *inner)
+    scale = weights.scale.unsqueeze(-1)
+    energy = _dense(F.silu(hidden), *outer)[..., 0] * scale
+    gs = _dense(scale.unsqueeze(-1) * outer.weight.mT * silu_slope(hidden), inner.weight.mT)
+    by_basis, by_direction = back_through_layers(weights, passed, gs, table, direction)
+    return energy, s, by_basis, by_direction
+
+
+def through_layers(
+    weights: Weights, species: Tensor, table: Table, basis: Tensor, direction: Tensor
+) -> tuple[Tensor, list[Saved]]:
+    """Final scalars ([M,] N, F), and what the way back needs of each layer."""
     s, v = weights.embedding.index_select(-2, species), None
     passed: list[Saved] = []
     for layer in weights.layers:
         s, v, saved = _forward(layer, s, v, table, basis, direction)
         passed.append(saved)
-    inner, outer = weights.readout
-    hidden = _dense(s, *inner)
-    scale = weights.scale.unsqueeze(-1)
-    energy = _dense(F.silu(hidden), *outer)[..., 0] * scale
-    gs = _dense(scale.unsqueeze(-1) * outer.weight.mT * _silu_slope(hidden), inner.weight.mT)
+    return s, passed
+
+
+def back_through_layers(
+    weights: Weights, passed: Sequence[Saved], gs: Tensor, table: Table, direction: Tensor
+) -> tuple[Tensor, Tensor]:
+    """d/d(basis) (..., N, K, R + 1) and d/d(direction) (..., N, K, 3) of whatever has the slope gs (..., N, F).
+
+    The leading axis of gs may be that of the members or, for one network, count several functions of its scalars.
+    """
     gv = by_basis = by_direction = None
     for layer, saved in zip(reversed(weights.layers), reversed(passed), strict=True):
         gs, gv = _back_through_update(layer, saved, gs, gv)
@@ -221,7 +240,7 @@ def energy_and_slopes(
             gs, gv = _back_through_message(layer, saved, gs, gv, table, direction)
     assert by_basis is not None
     assert by_direction is not None
-    return energy, s, by_basis, by_direction
+    return by_basis, by_direction
 
 
 def _forward(layer: Layer, s: Tensor, v: Tensor | None, table: Table, basis: Tensor, direction: Tensor):
@@ -259,7 +278,7 @@ def _back_through_update(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor | No
     if gv is not None:
         g_gates.append((gv * u_mixed).sum(-2))
         g_u = g_u + gv * gates[2].unsqueeze(-2)
-    g_hidden = _dense(torch.cat(g_gates, dim=-1), layer.gates[1].weight.mT) * _silu_slope(saved.hidden)
+    g_hidden = _dense(torch.cat(g_gates, dim=-1), layer.gates[1].weight.mT) * silu_slope(saved.hidden)
     g_input = _dense(g_hidden, layer.gates[0].weight.mT)
     g_length = (g_input[..., width:] / saved.length).unsqueeze(-2)
     back = _dense(torch.cat([g_length * v_mixed + g_product * u_mixed, g_u], dim=-1), layer.mix.mT)
@@ -300,7 +319,7 @@ def _back_through_message(
         -(saved.filters[1] * along).sum(-2),
         (g_vectors * saved.before).sum(-2),
     ]
-    g_inner = _dense(torch.cat(g_context, dim=-1), layer.context[1].weight.mT) * _silu_slope(saved.inner)
+    g_inner = _dense(torch.cat(g_context, dim=-1), layer.context[1].weight.mT) * silu_slope(saved.inner)
     return gs + _dense(g_inner, layer.context[0].weight.mT), gv + g_vectors * saved.gate.unsqueeze(-2)
 
 

@@ -134,13 +134,7 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
     Raises ValueError for elements that the network does not know, for pairs found with another cutoff, and for a
     batch in another floating-point type than the network.
     """
-    if batch.cutoff != model.cutoff:
-        raise ValueError(f"batch: its pairs reach to {batch.cutoff} Å, this network needs {model.cutoff} Å")
-    if batch.positions.dtype != model.embedding.dtype:
-        raise ValueError(
-            f"batch: it is in {batch.positions.dtype}, this network in {model.embedding.dtype}; bring one to the other "
-            "with its `to`"
-        )
+    check(model, batch)
     on_tape = batch.positions.requires_grad
     species = model.species(batch.atomic_numbers)
     with torch.set_grad_enabled(on_tape):
@@ -152,7 +146,7 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
             atomwise, by_basis, by_direction = fast_painn.slopes(model, species, batch, geometry)
     with torch.set_grad_enabled(train or on_tape):
         members = model.members or 1
-        pull = _pair_gradient(geometry, by_basis, by_direction)
+        pull = pair_gradient(geometry, by_basis, by_direction)
         result = Evaluation(
             energy=_structure_energy(model, batch, species, atomwise.energy.unflatten(0, (members, -1))),
             forces=pull.new_zeros(members, batch.n_atoms, 3)
@@ -163,6 +157,17 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
             heads={name: value.unflatten(0, (members, -1)) for name, value in atomwise.heads.items()},
         )
     return _finish(result, squeeze=model.members is None, detach=not (train or on_tape))
+
+
+def check(model: PaiNN, batch: Batch) -> None:
+    """Raise ValueError for pairs found with another cutoff, and for a batch in another type than the network."""
+    if batch.cutoff != model.cutoff:
+        raise ValueError(f"batch: its pairs reach to {batch.cutoff} Å, this network needs {model.cutoff} Å")
+    if batch.positions.dtype != model.embedding.dtype:
+        raise ValueError(
+            f"batch: it is in {batch.positions.dtype}, this network in {model.embedding.dtype}; bring one to the other "
+            "with its `to`"
+        )
 
 
 def _slopes_by_autograd(model: PaiNN, species: Tensor, batch: Batch, geometry: Geometry):
@@ -191,10 +196,11 @@ def _one_network_of_many(model: PaiNN, species: Tensor, pairs: Tensor) -> tuple[
     return rows, (pairs[:, None] + member * len(species)).flatten(1)
 
 
-def _pair_gradient(geometry: Geometry, by_basis: Tensor, by_direction: Tensor) -> Tensor:
+def pair_gradient(geometry: Geometry, by_basis: Tensor, by_direction: Tensor) -> Tensor:
     """(M, E, 3) derivative of the energy with respect to the vector of each pair, eV/Å.
 
-    d = |r| and u = r/d give dE/dr = u (dE/dB · dB/dd) + (dE/du - u (u · dE/du)) / d.
+    d = |r| and u = r/d give dE/dr = u (dE/dB · dB/dd) + (dE/du - u (u · dE/du)) / d. Any other function of the pairs
+    does as well; M then counts functions.
     """
     u = geometry.direction
     radial = (by_basis * geometry.slope).sum(-1, keepdim=True)
