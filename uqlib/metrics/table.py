@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import fill
 from typing import Any
 
 from torch import Tensor
@@ -66,7 +67,8 @@ class Report:
             text += [] if asked == question else [QUESTIONS[asked]]
             question = asked
             text.append(line)
-        return "\n".join([*text, *self.notes])
+        notes = [fill(note, max(map(len, lines)), subsequent_indent="  ") for note in self.notes]
+        return "\n".join([*text, *notes])
 
     def to_markdown(self) -> str:
         """The table in GitHub's Markdown, title above, notes below."""

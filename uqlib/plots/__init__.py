@@ -6,6 +6,7 @@ Importing changes nothing; call `use_style()` once to get the look of the book.
 
 from .curves import learning_curves, profile, surface
 from .flipbook import Flipbook, flipbook
+from .report_page import report_page
 from .scores import calibration, cost_bars, error_against_uncertainty, parity
 from .style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, use_style
 from .surveys import configurations, distributions, errors_by_split, radial_functions
@@ -32,6 +33,7 @@ __all__ = [
     "parity",
     "profile",
     "radial_functions",
+    "report_page",
     "surface",
     "use_style",
 ]
