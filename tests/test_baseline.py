@@ -20,7 +20,8 @@ def errors() -> dict[str, baseline.SplitErrors]:
 def test_errors_are_those_of_the_predictions(errors):
     found, batch = errors["valid"], DATA["valid"].batch()
     said = evaluate(MODEL, batch)
-    assert batch.energy is not None and batch.forces is not None
+    assert batch.energy is not None
+    assert batch.forces is not None
     off = (said.energy - batch.energy) / 4
     wrong = (said.forces - batch.forces).double()
     assert found.structures == 20

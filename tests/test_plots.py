@@ -209,6 +209,7 @@ def test_flipbook_asks_for_values_and_a_description():
         (lambda ax: plots.configurations(ax, {}), "points is empty"),
         (lambda ax: plots.configurations(ax, {"a": RAMP}), r"points of 'a' have shape \(12,\)"),
         (lambda ax: plots.radial_functions(ax, RAMP, {}), "functions is empty"),
+        (lambda ax: plots.radial_functions(ax, RAMP, {"a": RAMP}, colours={"b": "red"}), r"none for \['a'\]"),
         (lambda ax: plots.errors_by_split(ax, {"a": (1.0, 0.0, 2.0)}, xlabel=""), "all positive"),
         (lambda ax: plots.cost_bars(ax, {}, xlabel="", unit="s"), "expected at least one entry"),
         (lambda ax: plots.cost_bars(ax, {"a": 1.0}, xlabel="", unit="s", relative_to="b"), r"expected one of \['a'\]"),

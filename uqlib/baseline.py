@@ -44,10 +44,8 @@ def split_errors(
 
 
 def table(errors: Mapping[str, SplitErrors]) -> str:
-    """Split -> errors, as lines of text. The last column holds the force error against the size of the forces."""
-    rows: list[tuple[str, ...]] = [
-        ("split", "structures", "energy MAE (meV/atom)", "force MAE (meV/Å)", "of the mean force")
-    ]
+    """Split -> errors, as lines of text. The last column holds the force error relative to the mean force component."""
+    rows: list[tuple[str, ...]] = [("split", "structures", "energy MAE (meV/atom)", "force MAE (meV/Å)", "relative")]
     for name, found in errors.items():
         mae = 1000 * float(found.atom_error.mean()) if found.force is None else found.force.value
         rows.append(
@@ -65,7 +63,7 @@ def table(errors: Mapping[str, SplitErrors]) -> str:
         for row in rows
     ]
     if not all(found.grouped for found in errors.values()):
-        lines.append("* one trajectory or scan: its frames are taken as independent, the error bars are too small")
+        lines.append("* one trajectory or scan: frames taken as independent, error bars too small")
     return "\n".join(lines)
 
 

@@ -13,7 +13,14 @@ MARKERS = "osD^vPX*"
 
 
 def distributions(
-    ax: Axes, values: Mapping[str, Data], *, xlabel: str, bins: int = 40, filled: str = "train", tail: float = 0.0
+    ax: Axes,
+    values: Mapping[str, Data],
+    *,
+    xlabel: str,
+    bins: int = 40,
+    filled: str = "train",
+    tail: float = 0.0,
+    colours: Mapping[str, str] | None = None,
 ) -> Axes:
     """Histograms of one quantity in several splits, each scaled to the same area; one is filled, the others lines.
 
@@ -24,6 +31,7 @@ def distributions(
         bins: How many there are between the smallest and the largest value shown.
         filled: The split that the others are held against; it need not be there.
         tail: Share of all values that may lie beyond the right edge; they are counted in the last bin.
+        colours: Of each split, so that several figures agree; those of the book in their order if None.
 
     Raises:
         ValueError: Nothing to draw, not finite, or `tail` not below one half.
@@ -34,7 +42,7 @@ def distributions(
     everything = np.concatenate(list(arrays.values()))
     low, high = everything.min(), np.quantile(everything, 1 - tail)
     edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
-    for (name, array), colour in zip(arrays.items(), _colours(arrays), strict=True):
+    for (name, array), colour in zip(arrays.items(), _colours(arrays, colours), strict=True):
         counts, _ = np.histogram(np.clip(array, edges[0], edges[-1]), edges)
         density = counts / (len(array) * (edges[1] - edges[0]))
         ax.stairs(
@@ -54,8 +62,9 @@ def configurations(
     shares: Sequence[float] | None = None,
     axis_names: tuple[str, str] = ("first principal component", "second principal component"),
     unit: str = "",
+    colours: Mapping[str, str] | None = None,
 ) -> Axes:
-    """Map of structures, one point each, a colour and a marker for each split; the first split is drawn on top.
+    """Map of structures, one point each, a colour and a marker for each split; small splits are drawn on top.
 
     Args:
         ax: Where to draw.
@@ -63,18 +72,26 @@ def configurations(
         shares: How much of the variance each axis shows, written behind its name.
         axis_names: What the axes are.
         unit: Of both axes; empty for none.
+        colours: As in `distributions`.
 
     Raises:
         ValueError: Nothing to draw, another shape, or not finite.
     """
     if not points:
         raise ValueError("points is empty, expected (n, 2) coordinates of at least one split")
-    drawn = _colours(points)
+    drawn = _colours(points, colours)
+    by_size = sorted(points, key=lambda name: len(points[name]))
     for rank, ((name, split), colour) in enumerate(zip(points.items(), drawn, strict=True)):
         (array,) = as_arrays(points=split, flat=False)
         if array.ndim != 2 or array.shape[1] != 2:
             raise ValueError(f"points of {name!r} have shape {array.shape}, expected (n, 2)")
-        style = {"s": 18, "alpha": 0.75, "linewidths": 0.3, "edgecolors": "white", "zorder": 2.9 - 0.1 * rank}
+        style = {
+            "s": 18,
+            "alpha": 0.75,
+            "linewidths": 0.3,
+            "edgecolors": "white",
+            "zorder": 2.9 - 0.05 * by_size.index(name),
+        }
         ax.scatter(*array.T, color=colour, marker=MARKERS[rank % len(MARKERS)], label=name, **style)
     parts = [unit] if unit else []
     names = [
@@ -89,7 +106,13 @@ def configurations(
 
 
 def radial_functions(
-    ax: Axes, r: Data, functions: Mapping[str, Data], *, marks: Mapping[str, float] | None = None, title: str = ""
+    ax: Axes,
+    r: Data,
+    functions: Mapping[str, Data],
+    *,
+    marks: Mapping[str, float] | None = None,
+    title: str = "",
+    colours: Mapping[str, str] | None = None,
 ) -> Axes:
     """Radial distribution functions of several splits, with positions known from elsewhere as vertical lines.
 
@@ -99,13 +122,14 @@ def radial_functions(
         functions: (g,) of each split, by name.
         marks: Positions in Å, by name.
         title: For example the kind of pair.
+        colours: As in `distributions`.
 
     Raises:
         ValueError: Nothing to draw, lengths differ, or not finite.
     """
     if not functions:
         raise ValueError("functions is empty, expected one function of r at least")
-    for (name, values), colour in zip(functions.items(), _colours(functions), strict=True):
+    for (name, values), colour in zip(functions.items(), _colours(functions, colours), strict=True):
         distance, g = as_arrays(r=r, g=values)
         ax.plot(distance, g, color=colour, label=name, lw=1.5)
     for name, position in (marks or {}).items():
@@ -145,8 +169,9 @@ def errors_by_split(
         ax.plot([scale[name] for name in errors], rows, "|", color=BLACK, ms=14, mew=1.6, label=scale_label)
     ax.set_xscale("log")
     ax.set_yticks(rows, list(errors))
-    ax.invert_yaxis()
+    ax.set_ylim(len(errors) - 0.5, -0.5)  # the first on top
     ax.set(xlabel=xlabel)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
 
 
@@ -156,5 +181,7 @@ def _each(values: Mapping[str, Data]) -> dict[str, np.ndarray]:
     return {name: as_arrays(values=split)[0] for name, split in values.items()}
 
 
-def _colours(names: Mapping[str, object]) -> list[str]:
-    return [CYCLE[k % len(CYCLE)] for k in range(len(names))]
+def _colours(names: Mapping[str, object], given: Mapping[str, str] | None) -> list[str]:
+    if given is not None and (missing := [name for name in names if name not in given]):
+        raise ValueError(f"colours has none for {missing}, expected one for each split; got {list(given)}")
+    return [CYCLE[k % len(CYCLE)] if given is None else given[name] for k, name in enumerate(names)]
