@@ -19,12 +19,19 @@ from torch import Tensor
 from uqlib import methods
 from uqlib.batch import Batch
 from uqlib.methods import Ensemble
+from uqlib.methods.llpr import LastLayer
+from uqlib.methods.gmm import GaussianMixture
+from uqlib.methods.neighbours import NearestNeighbours
 from uqlib.prediction import Method, Prediction, Predictor, predict
 
 COMMON: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
 RECIPES = {
     "ensemble": Ensemble(members=3, **COMMON),
     "bootstrap": Ensemble(members=3, bootstrap=True, **COMMON),
+    "llpr": LastLayer(**COMMON),
+    "gmm": GaussianMixture(**COMMON),
+    "mahalanobis": GaussianMixture(components=1, **COMMON),
+    "neighbours": NearestNeighbours(**COMMON),
 }
 
 Fitted = Any  # a Predictor with `to`, `save` and `load`

@@ -2,36 +2,40 @@
 
 The energy is linear in the last layer's weights: E = s (w · φ + b n) + references, with the hidden units φ summed over
 the n atoms and the network's scale s. So are the forces, F = -s w · ∂φ/∂r. A covariance of w is therefore all it takes
-for variances of energies and forces, in closed form; this file makes φ and ∂φ/∂r for the methods that have such a
-covariance. It costs one pass up, and one pass down for each hidden unit, taken together; no tape is needed.
+for variances of energies and forces, in closed form. This file makes φ and ∂φ/∂r, at the cost of one pass up and, taken
+together, one pass down for each hidden unit; and the predictor of the methods that have such a covariance.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from uqlib import fast_painn
+from uqlib import fast_painn, storage
 from uqlib.batch import Batch
+from uqlib.datasets import Dataset
 from uqlib.fast_painn import Table, Weights
 from uqlib.painn import Geometry, PaiNN, Perceptron
-from uqlib.prediction import check, pair_gradient
+from uqlib.prediction import Prediction, check, evaluate, pair_gradient
 
 LARGEST_PIECE = 4_000_000  # numbers in one of the (hidden units, N, K, F) arrays; a dozen of them live at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastLayer:
+class HiddenUnits:
     """Hidden units of a perceptron on the final features, and their slopes."""
 
     hidden: Tensor  # (S, H)  summed over the atoms of each structure
     slopes: Tensor  # (H, N, 3)  derivative with respect to positions, 1/Å
 
 
-def last_layer(model: PaiNN, batch: Batch, *, head: str | None = None, train: bool = False) -> LastLayer:
+def last_layer(model: PaiNN, batch: Batch, *, head: str | None = None, train: bool = False) -> HiddenUnits:
     """Hidden units of the readout, or of the head named `head`, with their slopes.
 
     Differentiable in the positions where `batch.positions.requires_grad`, and in the weights with `train=True`. Raises
@@ -58,7 +62,7 @@ def last_layer(model: PaiNN, batch: Batch, *, head: str | None = None, train: bo
             pull = pair_gradient(geometry, table.read(by_basis), table.read(by_direction))
             flat = pull.new_zeros(len(part), batch.n_atoms, 3)
             slopes.append(flat.index_add(1, batch.pairs[1], pull).index_add(1, batch.pairs[0], pull, alpha=-1))
-        return LastLayer(hidden=start.index_add(0, batch.structure_of_atom, F.silu(before)), slopes=torch.cat(slopes))
+        return HiddenUnits(hidden=start.index_add(0, batch.structure_of_atom, F.silu(before)), slopes=torch.cat(slopes))
 
 
 def _perceptron(model: PaiNN, head: str | None) -> Perceptron:
@@ -71,3 +75,117 @@ def _perceptron(model: PaiNN, head: str | None) -> Perceptron:
     perceptron = model.readout if head is None else model.heads[head]
     assert isinstance(perceptron, Perceptron)
     return perceptron
+
+
+class UncertainLastLayer:
+    """A trained network and a covariance of its last layer's weights, written as `root` @ `root.T`.
+
+    Each of the K columns of `root` (H + 1, K) is a change of the weights and, in the last row, of the bias: a member's
+    deviation from the mean, over sqrt(K - 1), or an axis of a Gaussian posterior. Energies and forces are linear in
+    them, so each column is also a change of all energies and forces, and variances are sums of K squares. `head` names
+    the perceptron whose last layer is meant, the readout where it is None. The factors multiply standard deviations.
+    """
+
+    kind = "last layer"
+
+    def __init__(
+        self,
+        model: PaiNN,
+        root: Tensor,
+        *,
+        head: str | None = None,
+        energy_factor: float = 1.0,
+        force_factor: float = 1.0,
+        history: Sequence[dict[str, float]] = (),
+    ) -> None:
+        inputs = _perceptron(model, head).outer.weight.shape[0]
+        if root.ndim != 2 or len(root) != inputs + 1 or root.dtype != torch.float64:
+            raise ValueError(
+                f"root: got shape {tuple(root.shape)} in {root.dtype}, expected ({inputs + 1}, K) in torch.float64"
+            )
+        self.model, self.root, self.head = model.requires_grad_(False).eval(), root, head
+        self.energy_factor, self.force_factor = energy_factor, force_factor
+        self.history = list(history)
+
+    @property
+    def cutoff(self) -> float:
+        return self.model.cutoff
+
+    def deviations(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Changes of the energies (K, S) eV and forces (K, N, 3) eV/Å that each column makes, in float64."""
+        found = last_layer(self.model, batch, head=self.head)
+        weights, bias = self.model.scale * self.root[:-1], self.model.scale * self.root[-1]
+        energy = found.hidden.double() @ weights + batch.atoms_per_structure[:, None] * bias
+        forces = -torch.einsum("hnc,hk->knc", found.slopes.double(), weights)
+        return self.energy_factor * energy.mT, self.force_factor * forces
+
+    def predict(self, batch: Batch) -> Prediction:
+        """What the network says; of an atom's force the root of the mean over x, y, z of the variance."""
+        result = evaluate(self.model, batch)
+        energy, forces = self.deviations(batch)
+        return Prediction(
+            energy=result.energy,
+            forces=result.forces,
+            stress=result.stress,
+            force_uncertainty=_root(forces.square().sum(0).mean(-1)).to(result.forces.dtype),
+            energy_uncertainty=_root(energy.square().sum(0)),
+        )
+
+    def to(self, target: torch.dtype | torch.device | str) -> UncertainLastLayer:
+        """A copy in another floating-point type or on another device; the covariance stays in float64."""
+        root = self.root if isinstance(target, torch.dtype) else self.root.to(target)
+        return self._with(copy.deepcopy(self.model).to(target), root)
+
+    def sized(self, valid: Dataset) -> UncertainLastLayer:
+        """The same with the two factors that make the likelihood of the labels of `valid` largest.
+
+        Each is the root mean square of error over standard deviation. Of what symmetry makes zero nothing is learnt.
+        """
+        exact = self.to(torch.float64)
+        batch = valid.batch(cutoff=self.cutoff, dtype=torch.float64)
+        result, (energy, forces) = evaluate(exact.model, batch), exact.deviations(batch)
+        assert batch.energy is not None
+        assert batch.forces is not None
+        energy_size = size(result.energy - batch.energy, energy.square().sum(0))
+        force_size = size(result.forces - batch.forces, forces.square().sum(0))
+        found = self._with(self.model, self.root)
+        found.energy_factor, found.force_factor = energy_size * self.energy_factor, force_size * self.force_factor
+        return found
+
+    def _with(self, model: PaiNN, root: Tensor) -> UncertainLastLayer:
+        return UncertainLastLayer(
+            model,
+            root,
+            head=self.head,
+            energy_factor=self.energy_factor,
+            force_factor=self.force_factor,
+            history=self.history,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Weights, recipe and covariance; errors as `storage.save`."""
+        names = ("root", "head", "energy_factor", "force_factor", "history")
+        payload = {"recipe": self.model.recipe, "weights": self.model.state_dict()}
+        storage.save(path, payload | {name: getattr(self, name) for name in names}, kind=self.kind)
+
+    @classmethod
+    def load(cls, path: str | Path) -> UncertainLastLayer:
+        """What `save` wrote; errors as `storage.load`."""
+        payload = storage.load(path, kind=cls.kind)
+        weights = payload.pop("weights")
+        model = PaiNN(**payload.pop("recipe")).to(weights["embedding"].dtype)
+        model.load_state_dict(weights)
+        return cls(model, payload.pop("root"), **payload)
+
+
+def size(error: Tensor, variance: Tensor) -> float:
+    """The factor on standard deviations that makes the likelihood of these errors largest: RMS of error over them."""
+    known = variance > 1e-12 * variance.max()  # symmetry makes some of the force components, and their errors, zero
+    if not bool(known.any()):
+        return 1.0
+    return float((error[known].square() / variance[known]).mean().sqrt())
+
+
+def _root(variance: Tensor) -> Tensor:
+    """sqrt whose slope stays finite where nothing is uncertain (the force on one atom alone in space, say)."""
+    return (variance + 1e-16).sqrt()

@@ -5,16 +5,24 @@ from typing import Any
 
 from uqlib import storage
 from uqlib.committee import Committee
+from uqlib.last_layer import UncertainLastLayer
 from uqlib.methods.ensemble import Ensemble
+from uqlib.methods.llpr import LastLayer
+from uqlib.methods.gmm import FittedMixture, GaussianMixture
+from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
 from uqlib.prediction import Method, Predictor
 
 METHODS: dict[str, Method] = {
     "ensemble": Ensemble(),
     "bootstrap": Ensemble(bootstrap=True),
+    "llpr": LastLayer(),
+    "gmm": GaussianMixture(),
+    "mahalanobis": GaussianMixture(components=1),
+    "neighbours": NearestNeighbours(),
 }
 """Name -> recipe with its defaults; change some with `dataclasses.replace`."""
 
-FITTED: dict[str, Any] = {"ensemble": Committee}
+FITTED: dict[str, Any] = {"ensemble": Committee, "last layer": UncertainLastLayer, "gmm": FittedMixture, "neighbours": FittedNeighbours}
 """Kind of file -> the class whose `load` reads it."""
 
 

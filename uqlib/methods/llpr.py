@@ -1,0 +1,109 @@
+"""Last-layer prediction rigidity: how far could a prediction move without the training set objecting?
+
+Bigi, Chong, Ceriotti, Grasselli, "A prediction rigidity formalism for low-cost uncertainties in trained neural
+networks", arXiv:2403.02251. It is the Laplace approximation to the posterior of the last layer's weights, whose loss is
+exactly quadratic: Bayesian linear regression on the hidden units of a network that is trained already. Nothing is
+trained again; energies and forces keep their values.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uqlib.batch import Batch
+from uqlib.datasets import Dataset
+from uqlib.last_layer import UncertainLastLayer, last_layer, size
+from uqlib.losses import EnergyForceLoss
+from uqlib.painn import PaiNN
+from uqlib.prediction import evaluate
+from uqlib.single import SingleNetwork
+
+RIDGES = tuple(10.0**power for power in range(-10, 1))
+STRUCTURES_AT_ONCE = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastLayer(SingleNetwork):
+    """The recipe. `ridge`: the regulariser, as a share of the mean curvature; None: chosen on the validation set."""
+
+    ridge: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.ridge is not None and not self.ridge > 0:
+            raise ValueError(f"ridge: got {self.ridge}, expected a positive number, or None to have it chosen")
+        if not isinstance(self.loss, EnergyForceLoss):
+            raise ValueError(f"loss: got {self.loss!r}, expected an EnergyForceLoss: its curvature is what is inverted")
+
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> UncertainLastLayer:
+        """Train one network, then `fit_to` it."""
+        model = self.untrained(train, valid, seed=seed)
+        trained = self.train_network(model, train, valid, seed=seed, progress=progress)
+        fitted = self.fit_to(trained.model, train, valid, seed=seed)
+        fitted.history = trained.history
+        return fitted
+
+    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> UncertainLastLayer:
+        """The uncertainty of a network trained on `train`; nothing is random, `seed` is there for the contract.
+
+        The regulariser is the one whose uncertainties, each scaled to the right size, make the labels of `valid` most
+        likely (the paper's sections on calibration); the two scales, for energies and forces, come from there, too.
+        """
+        assert isinstance(self.loss, EnergyForceLoss)
+        exact = copy.deepcopy(model).to(torch.float64)
+        values, axes = torch.linalg.eigh(curvature(exact, train, self.loss))
+        values = values.clamp_min(0)  # round-off makes some of them slightly negative
+        held_out = _held_out(exact, valid, axes)
+        ridges = RIDGES if self.ridge is None else (self.ridge,)
+        best = min(ridges, key=lambda ridge: _surprise(held_out, values + ridge * values.mean()))
+        root = axes / (values + best * values.mean()).sqrt()
+        return UncertainLastLayer(copy.deepcopy(model), root).sized(valid)
+
+
+def curvature(model: PaiNN, train: Dataset, loss: EnergyForceLoss) -> Tensor:
+    """(H + 1, H + 1) half the second derivative of the loss by the last layer's weights and bias, times 3N / w_F.
+
+    A sum of outer products of `rows`: one term for each force component, and w_E/w_F · 3N/(S n²) for each energy of a
+    structure with n atoms, as in `EnergyForceLoss` summed over the S structures and N atoms of `train`. It is the
+    precision of the weights where force labels have a noise of 1 eV/Å.
+    """
+    atoms = sum(len(frame) for frame in train.atoms)
+    total = torch.zeros(())
+    for chosen in torch.arange(len(train)).split(STRUCTURES_AT_ONCE):
+        batch = train.batch(chosen, cutoff=model.cutoff, dtype=torch.float64)
+        energy, force = rows(model, batch)
+        energy = energy / batch.atoms_per_structure[:, None]
+        weight = loss.energy_weight / loss.force_weight * 3 * atoms / len(train)
+        total = total + weight * energy.mT @ energy + force.mT @ force
+    return total
+
+
+def rows(model: PaiNN, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Derivatives by the last layer's weights and bias: of the energies (S, H + 1), of force components (3N, H + 1)."""
+    found = last_layer(model, batch)
+    energy = torch.cat([found.hidden, batch.atoms_per_structure[:, None].to(found.hidden)], dim=1)
+    force = torch.nn.functional.pad(-found.slopes.flatten(1).mT, (0, 1))  # a constant exerts no force
+    return model.scale * energy, model.scale * force
+
+
+def _held_out(model: PaiNN, valid: Dataset, axes: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Errors on `valid` and the squares of their rows along the `axes`: (S,), (S, H + 1) and (3N,), (3N, H + 1)."""
+    batch = valid.batch(cutoff=model.cutoff, dtype=torch.float64)
+    result, (energy, force) = evaluate(model, batch), rows(model, batch)
+    assert batch.energy is not None
+    assert batch.forces is not None
+    energy_error, force_error = result.energy - batch.energy, (result.forces - batch.forces).flatten()
+    return [(energy_error, (energy @ axes).square()), (force_error, (force @ axes).square())]
+
+
+def _surprise(held_out: list[tuple[Tensor, Tensor]], precision: Tensor) -> float:
+    """Mean negative log likelihood of energies plus that of forces, each with the factor that suits it best."""
+    total = 0.0
+    for error, squares in held_out:
+        variance = (squares / precision).sum(1)
+        known = variance > 1e-12 * variance.max()
+        total += float(variance[known].log().mean() / 2) + torch.tensor(size(error, variance)).log().item()
+    return total
