@@ -132,7 +132,30 @@ def test_ause_closed_form():
     assert float(metrics.ause(error.flip(0), tied)) == pytest.approx((0 + 0.5 + 1.0) / 3 / 2)
 
 
+def test_the_sign_of_an_error_does_not_matter_to_a_ranking():
+    error, uncertainty = gaussian_sample(300)
+    assert bool((error < 0).any())
+    for metric in (metrics.spearman, metrics.ause, lambda e, u: metrics.roc_auc(e, u, 0.2)):
+        assert float(metric(error, uncertainty)) == float(metric(error.abs(), uncertainty))
+        assert float(metric(-error, uncertainty)) == float(metric(error, uncertainty))
+    _, remaining, oracle = metrics.sparsification_curve(error, uncertainty)
+    assert float(remaining[0]) == float(oracle[0]) == pytest.approx(1.0)
+    assert bool((oracle.diff() <= 0).all())
+
+
 # ---- Gaussian metrics
+
+
+def test_nll_goes_below_zero_and_lower_is_better():
+    """Sharp forecasts have densities above one. Nothing may turn that sign round."""
+    error, std = gaussian_sample(2000)
+    sharp = metrics.nll(1e-3 * error, 1e-3 * std)
+    expected = -stats.norm.logpdf(1e-3 * error.numpy(), scale=1e-3 * std.numpy()).mean()
+    assert float(sharp) == pytest.approx(expected)
+    assert float(sharp) < 0
+    for factor in (0.5, 2.0):
+        assert float(metrics.nll(1e-3 * error, factor * 1e-3 * std)) > float(sharp)
+    assert float(metrics.calibrated_nll(1e-3 * error, 2e-3 * std, 1e-3 * error, 2e-3 * std)) < 0
 
 
 @pytest.mark.parametrize("inflate", [0.3, 1.0, 2.5])
