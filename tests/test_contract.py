@@ -19,8 +19,8 @@ from torch import Tensor
 from uqlib import methods
 from uqlib.batch import Batch
 from uqlib.methods import Ensemble
-from uqlib.methods.llpr import LastLayer
 from uqlib.methods.gmm import GaussianMixture
+from uqlib.methods.llpr import LastLayer
 from uqlib.methods.neighbours import NearestNeighbours
 from uqlib.prediction import Method, Prediction, Predictor, predict
 

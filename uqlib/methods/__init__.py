@@ -7,8 +7,8 @@ from uqlib import storage
 from uqlib.committee import Committee
 from uqlib.last_layer import UncertainLastLayer
 from uqlib.methods.ensemble import Ensemble
-from uqlib.methods.llpr import LastLayer
 from uqlib.methods.gmm import FittedMixture, GaussianMixture
+from uqlib.methods.llpr import LastLayer
 from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
 from uqlib.prediction import Method, Predictor
 
@@ -22,7 +22,12 @@ METHODS: dict[str, Method] = {
 }
 """Name -> recipe with its defaults; change some with `dataclasses.replace`."""
 
-FITTED: dict[str, Any] = {"ensemble": Committee, "last layer": UncertainLastLayer, "gmm": FittedMixture, "neighbours": FittedNeighbours}
+FITTED: dict[str, Any] = {
+    "ensemble": Committee,
+    "last layer": UncertainLastLayer,
+    "gmm": FittedMixture,
+    "neighbours": FittedNeighbours,
+}
 """Kind of file -> the class whose `load` reads it."""
 
 
