@@ -19,9 +19,12 @@ from torch import Tensor
 from uqlib import methods
 from uqlib.batch import Batch
 from uqlib.methods import Ensemble
+from uqlib.methods.dropout import Dropout
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.methods.llpr import LastLayer
 from uqlib.methods.neighbours import NearestNeighbours
+from uqlib.methods.shallow import Shallow
+from uqlib.methods.snapshot import Snapshot
 from uqlib.prediction import Method, Prediction, Predictor, predict
 
 COMMON: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
@@ -29,6 +32,9 @@ RECIPES = {
     "ensemble": Ensemble(members=3, **COMMON),
     "bootstrap": Ensemble(members=3, bootstrap=True, **COMMON),
     "llpr": LastLayer(**COMMON),
+    "shallow": Shallow(members=3, likelihood_settings=samples.BRIEF, **COMMON),
+    "dropout": Dropout(rate=0.3, draws=3, **COMMON),
+    "snapshot": Snapshot(cycles=2, **COMMON),
     "gmm": GaussianMixture(**COMMON),
     "mahalanobis": GaussianMixture(components=1, **COMMON),
     "neighbours": NearestNeighbours(**COMMON),

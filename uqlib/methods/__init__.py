@@ -6,16 +6,22 @@ from typing import Any
 from uqlib import storage
 from uqlib.committee import Committee
 from uqlib.last_layer import UncertainLastLayer
+from uqlib.methods.dropout import Dropout
 from uqlib.methods.ensemble import Ensemble
 from uqlib.methods.gmm import FittedMixture, GaussianMixture
 from uqlib.methods.llpr import LastLayer
 from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
+from uqlib.methods.shallow import Shallow
+from uqlib.methods.snapshot import Snapshot
 from uqlib.prediction import Method, Predictor
 
 METHODS: dict[str, Method] = {
     "ensemble": Ensemble(),
     "bootstrap": Ensemble(bootstrap=True),
     "llpr": LastLayer(),
+    "shallow": Shallow(),
+    "dropout": Dropout(),
+    "snapshot": Snapshot(),
     "gmm": GaussianMixture(),
     "mahalanobis": GaussianMixture(components=1),
     "neighbours": NearestNeighbours(),
