@@ -139,7 +139,7 @@ def test_the_sign_of_an_error_does_not_matter_to_a_ranking():
         assert float(metric(error, uncertainty)) == float(metric(error.abs(), uncertainty))
         assert float(metric(-error, uncertainty)) == float(metric(error, uncertainty))
     _, remaining, oracle = metrics.sparsification_curve(error, uncertainty)
-    assert float(remaining[0]) == float(oracle[0]) == pytest.approx(1.0)
+    assert (float(remaining[0]), float(oracle[0])) == pytest.approx((1.0, 1.0))
     assert bool((oracle.diff() < 1e-12).all())
 
 
