@@ -84,6 +84,9 @@ class PySCFOracle:
         try:
             rough.kernel()
             energy = float(field.kernel(dm0=rough.make_rdm1()))
+            if not field.converged:  # a bond that breaks, say: the second-order solver is slower and surer
+                field = field.newton()
+                energy = float(field.kernel())
             if not field.converged:
                 raise OracleError(f"the SCF did not converge in {self.max_cycles} cycles ({self.level})", atoms)
             gradients = field.nuc_grad_method()
