@@ -20,8 +20,10 @@ from uqlib import methods
 from uqlib.batch import Batch
 from uqlib.methods import Ensemble
 from uqlib.methods.dropout import Dropout
+from uqlib.methods.evidential import Evidential
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.methods.llpr import LastLayer
+from uqlib.methods.mve import MeanVariance
 from uqlib.methods.neighbours import NearestNeighbours
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.snapshot import Snapshot
@@ -31,6 +33,8 @@ COMMON: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
 RECIPES = {
     "ensemble": Ensemble(members=3, **COMMON),
     "bootstrap": Ensemble(members=3, bootstrap=True, **COMMON),
+    "mve": MeanVariance(**COMMON),
+    "evidential": Evidential(**COMMON),
     "llpr": LastLayer(**COMMON),
     "shallow": Shallow(members=3, likelihood_settings=samples.BRIEF, **COMMON),
     "dropout": Dropout(rate=0.3, draws=3, **COMMON),

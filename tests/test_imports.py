@@ -20,6 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("losses", "committee", "last_layer"),
     ("training",),
     ("single",),
+    ("likelihoods",),
     ("features",),
     ("methods",),
     ("calibration", "attack", "dynamics", "calculator"),

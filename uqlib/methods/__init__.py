@@ -8,8 +8,10 @@ from uqlib.committee import Committee
 from uqlib.last_layer import UncertainLastLayer
 from uqlib.methods.dropout import Dropout
 from uqlib.methods.ensemble import Ensemble
+from uqlib.methods.evidential import Evidential, FittedEvidential
 from uqlib.methods.gmm import FittedMixture, GaussianMixture
 from uqlib.methods.llpr import LastLayer
+from uqlib.methods.mve import FittedMeanVariance, MeanVariance
 from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.snapshot import Snapshot
@@ -18,6 +20,8 @@ from uqlib.prediction import Method, Predictor
 METHODS: dict[str, Method] = {
     "ensemble": Ensemble(),
     "bootstrap": Ensemble(bootstrap=True),
+    "mve": MeanVariance(),
+    "evidential": Evidential(),
     "llpr": LastLayer(),
     "shallow": Shallow(),
     "dropout": Dropout(),
@@ -30,6 +34,8 @@ METHODS: dict[str, Method] = {
 
 FITTED: dict[str, Any] = {
     "ensemble": Committee,
+    "mve": FittedMeanVariance,
+    "evidential": FittedEvidential,
     "last layer": UncertainLastLayer,
     "gmm": FittedMixture,
     "neighbours": FittedNeighbours,

@@ -1,0 +1,138 @@
+"""Mean-variance estimation: the network predicts, beside the force, how far off it expects to be.
+
+Nix, Weigend, "Estimating the mean and variance of the target probability distribution", ICNN 1994: take each label as
+drawn from a Gaussian around the network's prediction, whose variance the network predicts, too, and maximise the
+likelihood of all labels. For forces, Tan et al. 2023, arXiv:2305.01754.
+
+The variance that is learnt is that of the errors *on the training data*. In a set without noise these are the errors of
+the fit. Nothing teaches the network what to say elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from uqlib.batch import Batch
+from uqlib.datasets import Dataset
+from uqlib.likelihoods import (
+    COMPONENTS,
+    Form,
+    MaximumLikelihood,
+    SelfAssessing,
+    errors_of,
+    positive,
+    sum_of_atoms,
+)
+from uqlib.prediction import Evaluation, Parts, Prediction, evaluate
+
+
+class Variances(NamedTuple):
+    """What the two numbers of the head mean."""
+
+    force: Tensor  # (N,)  of one residual of an atom: a force component, or the norm of its error; (eV/Å)²
+    energy: Tensor  # (S,)  eV²
+
+
+def variances(head: Tensor, batch: Batch, scale: Tensor | float) -> Variances:
+    """From the head (N, 2) and the network's scale, eV: each number a standard deviation, once it is positive.
+
+    The energy of a structure is a sum over atoms; so is its variance, as if the atoms' errors were independent.
+    """
+    force, energy = (positive(head) * scale).square().unbind(-1)
+    return Variances(force, sum_of_atoms(energy, batch))
+
+
+def gaussian_nll(squared_error: Tensor, variance: Tensor, *, residuals: int = 1, beta: float = 0.0) -> Tensor:
+    """-log of a Gaussian's density, without its constant, per residual: (log σ² + e²/σ²) / 2 (Nix, Weigend 1994).
+
+    `squared_error` is summed over the `residuals` that share a variance. `beta` gives the gradient of the β-NLL of
+    Seitzer et al. 2022, arXiv:2203.09168, in which each term is weighted by σ^(2β), itself held constant: at 0 it is
+    the likelihood's, at 1 the mean learns as from squared errors. The weights are divided by their mean, so that they
+    shift attention between atoms and not between energies and forces. The value is that of the likelihood for any
+    `beta`: that of the weighted sum would say nothing, since it falls when all variances do.
+    """
+    nll = 0.5 * (variance.log() + squared_error / (residuals * variance))
+    weight = variance.detach() ** beta
+    weighted = nll * (weight / weight.mean())
+    return weighted + (nll - weighted).detach()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianLoss:
+    """w_E · mean over structures + w_F · mean over force residuals of the negative log likelihood."""
+
+    scale: float  # eV, of the network
+    likelihood: Form = "components"
+    energy_weight: float = 0.1
+    force_weight: float = 1.0
+    beta: float = 0.0
+
+    def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
+        errors = errors_of(evaluation, batch)
+        variance = variances(evaluation.heads["spread"], batch, self.scale)
+        residuals = COMPONENTS[self.likelihood]
+        force = gaussian_nll(errors.force_squared, variance.force, residuals=residuals, beta=self.beta)
+        energy = gaussian_nll(errors.energy.square(), variance.energy, beta=self.beta)
+        return self.energy_weight * energy.mean() + self.force_weight * force.mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanVariance(MaximumLikelihood):
+    """The recipe. `likelihood`: "components", or "norm" as in the study; `beta`: see `gaussian_nll`."""
+
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta: got {self.beta}, expected 0 (likelihood) <= beta <= 1 (squared error)")
+
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> FittedMeanVariance:
+        """Train; `seed` fixes initial weights and shuffling."""
+
+        def loss(scale: float) -> GaussianLoss:
+            return GaussianLoss(
+                scale=scale,
+                likelihood=self.likelihood,
+                energy_weight=self.energy_weight,
+                force_weight=self.force_weight,
+                beta=self.beta,
+            )
+
+        def start(force: float, energy: float) -> tuple[float, float]:
+            return force * (3 / COMPONENTS[self.likelihood]) ** 0.5, energy
+
+        model, history = self.train_by_likelihood(
+            train, valid, seed=seed, head="spread", size=2, start=start, loss=loss, progress=progress
+        )
+        fitted = FittedMeanVariance(model, likelihood=self.likelihood, history=history)
+        return fitted.rescaled(valid) if self.rescale else fitted
+
+
+class FittedMeanVariance(SelfAssessing):
+    """A network and the standard deviations it predicts of its own errors."""
+
+    kind = "mve"
+
+    def predict(self, batch: Batch) -> Prediction:
+        """All of the uncertainty is aleatoric: the method takes whatever it cannot fit for noise, and knows no other.
+
+        Learnt from the norm, |ΔF|² = σ² on average; each of the three components then has a third of it.
+        """
+        result = evaluate(self.model, batch)
+        variance = variances(result.heads["spread"], batch, self.model.scale)
+        force = self.factors[0] * (variance.force * (COMPONENTS[self.likelihood] / 3)).sqrt()
+        energy = self.factors[1] * variance.energy.sqrt()
+        return Prediction(
+            energy=result.energy,
+            forces=result.forces,
+            stress=result.stress,
+            force_uncertainty=force,
+            energy_uncertainty=energy.double(),
+            force_parts=Parts(aleatoric=force, epistemic=torch.zeros_like(force)),
+            energy_parts=Parts(aleatoric=energy.double(), epistemic=torch.zeros_like(energy.double())),
+        )
