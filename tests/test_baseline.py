@@ -54,3 +54,19 @@ def test_a_split_with_one_structure_has_errors_without_error_bars():
 def test_a_split_that_is_not_there_is_named():
     with pytest.raises(KeyError, match="sideways"):
         baseline.split_errors(MODEL, DATA, splits=["sideways"])
+
+
+def test_origins_say_split_and_source_once():
+    data = datasets.Dataset(name="two", atoms=DATA.atoms[:2], splits={"odd": (1,)})
+    assert baseline.origins(data) == ["normal-modes", "odd, normal-modes"]
+    path = DATA["path"]
+    again = datasets.Dataset(name="path", atoms=path.atoms, splits={"path": tuple(range(len(path)))})
+    assert baseline.origins(again)[0] == "path"
+
+
+def test_intervals_leave_out_splits_without_an_error_bar(errors):
+    one = datasets.Dataset(name="one", atoms=DATA.atoms[:1], splits={"only": (0,)})
+    found = baseline.intervals({**errors, **baseline.split_errors(MODEL, one)})
+    assert list(found) == ["valid", "path"]
+    value, low, high = found["valid"]
+    assert low < value < high

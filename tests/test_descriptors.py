@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from uqlib import descriptors
 
@@ -130,3 +131,21 @@ def test_projection_and_novelty_refuse_what_does_not_fit():
 def test_novelty_is_the_distance_to_the_nearest():
     known = np.array([[0.0, 0.0], [10.0, 0.0]])
     assert descriptors.novelty([[0, 0], [3, 4], [9, 0]], known).tolist() == [0.0, 5.0, 1.0]
+
+
+def test_inside_the_box_is_inside_in_every_number():
+    known = np.array([[0.0, 0.0], [1.0, 2.0]])
+    assert descriptors.inside_box([[0.5, 1.0], [1.0, 2.0], [0.5, 2.1], [-0.1, 1.0]], known).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_force_norms_are_lengths_of_labels():
+    frames = [molecule("H2"), molecule("N2")]
+    frames[0].calc = SinglePointCalculator(frames[0], forces=np.array([[0, 3.0, 4.0], [0, 0, -1.0]]))
+    with pytest.raises(ValueError, match="1 of 2 have no forces"):
+        descriptors.force_norms(frames)
+    assert descriptors.force_norms(frames[:1]).tolist() == [5.0, 1.0]

@@ -43,6 +43,18 @@ def split_errors(
     }
 
 
+def origins(data: Dataset) -> list[str]:
+    """Split and source of each structure in a few words, such as "hot, md-600K"; for those in no split the source."""
+    split_of = {index: name for name, indices in data.splits.items() for index in indices}
+    words = [(split_of.get(index), frame.info.get("source")) for index, frame in enumerate(data.atoms)]
+    return [", ".join(dict.fromkeys(str(word) for word in pair if word is not None)) for pair in words]
+
+
+def intervals(errors: Mapping[str, SplitErrors]) -> dict[str, tuple[float, float, float]]:
+    """Force error of each split that has an error bar: value, lower and upper end of its interval, meV/Å."""
+    return {name: (e.force.value, e.force.low, e.force.high) for name, e in errors.items() if e.force is not None}
+
+
 def table(errors: Mapping[str, SplitErrors]) -> str:
     """Split -> errors, as lines of text. The last column holds the force error relative to the mean force component."""
     rows: list[tuple[str, ...]] = [("split", "structures", "energy MAE (meV/atom)", "force MAE (meV/Å)", "relative")]

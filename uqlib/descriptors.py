@@ -173,10 +173,26 @@ def novelty(descriptors: ArrayLike, known: ArrayLike) -> NDArray[np.float64]:
     Returns (S,), in the unit of the descriptors. No model is asked, which makes it the rival that an uncertainty has to
     beat. Raises ValueError for arrays that do not fit.
     """
-    table, reference = _table("descriptors", descriptors), _table("known", known)
-    if table.shape[1] != reference.shape[1]:
-        raise ValueError(f"known: got {reference.shape[1]} numbers a structure, descriptors has {table.shape[1]}")
+    table, reference = _pair(descriptors, known)
     return cdist(table, reference).min(axis=1)
+
+
+def inside_box(descriptors: ArrayLike, known: ArrayLike) -> NDArray[np.bool_]:
+    """Which structures (S, D) lie within the range of the known ones (M, D) in every single number: (S,).
+
+    Raises ValueError for arrays that do not fit.
+    """
+    table, reference = _pair(descriptors, known)
+    return ((table >= reference.min(axis=0)) & (table <= reference.max(axis=0))).all(axis=1)
+
+
+def force_norms(frames: Sequence[Atoms]) -> NDArray[np.float64]:
+    """Lengths of the labelled forces in eV/Å: (N,), frame after frame. Raises ValueError where a frame has none."""
+    _check(frames)
+    missing = [index for index, atoms in enumerate(frames) if atoms.calc is None or "forces" not in atoms.calc.results]
+    if missing:
+        raise ValueError(f"frames: {len(missing)} of {len(frames)} have no forces (the first is {missing[0]})")
+    return np.concatenate([np.linalg.norm(atoms.calc.results["forces"], axis=1) for atoms in frames if atoms.calc])
 
 
 def _neighbours(
@@ -214,3 +230,10 @@ def _table(name: str, numbers: ArrayLike) -> NDArray[np.float64]:
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():
         raise ValueError(f"{name}: got shape {table.shape}, expected finite numbers (structures, numbers of each)")
     return table
+
+
+def _pair(descriptors: ArrayLike, known: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    table, reference = _table("descriptors", descriptors), _table("known", known)
+    if table.shape[1] != reference.shape[1]:
+        raise ValueError(f"known: got {reference.shape[1]} numbers a structure, descriptors has {table.shape[1]}")
+    return table, reference
