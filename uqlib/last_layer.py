@@ -35,9 +35,12 @@ class HiddenUnits:
     slopes: Tensor  # (H, N, 3)  derivative with respect to positions, 1/Å
 
 
-def last_layer(model: PaiNN, batch: Batch, *, head: str | None = None, train: bool = False) -> HiddenUnits:
+def last_layer(
+    model: PaiNN, batch: Batch, *, head: str | None = None, mix: Tensor | None = None, train: bool = False
+) -> HiddenUnits:
     """Hidden units of the readout, or of the head named `head`, with their slopes.
 
+    With `mix` (H, K), K linear combinations of them, made before the way down: it is then walked K times and not H.
     Differentiable in the positions where `batch.positions.requires_grad`, and in the weights with `train=True`. Raises
     ValueError for what `evaluate` refuses, for a network that carries several members or computes its features in
     another way than `PaiNN`, and for an unknown head.
@@ -52,9 +55,13 @@ def last_layer(model: PaiNN, batch: Batch, *, head: str | None = None, train: bo
         weights, direction = Weights.of(model), table.fill(geometry.direction)
         features, passed = fast_painn.through_layers(weights, species, table, table.fill(geometry.basis), direction)
         before = perceptron.inner(features)
-        start = before.new_zeros(batch.n_structures, before.shape[1])
-        # (H, N, F): the derivative of each hidden unit of each atom with respect to that atom's features.
-        at_features = fast_painn.silu_slope(before).mT.unsqueeze(-1) * perceptron.inner.weight.mT.unsqueeze(1)
+        hidden = F.silu(before)
+        # (H, N, F), or (K, N, F): the derivative of each unit of each atom with respect to that atom's features.
+        bend, inner = fast_painn.silu_slope(before), perceptron.inner.weight
+        if mix is None:
+            at_features = bend.mT.unsqueeze(-1) * inner.mT.unsqueeze(1)
+        else:
+            hidden, at_features = hidden @ mix, (bend * mix.mT.unsqueeze(1)) @ inner.mT
         units = max(1, LARGEST_PIECE // max(table.neighbour.numel() * features.shape[1], 1))
         slopes = []
         for part in at_features.split(units):
@@ -62,7 +69,8 @@ def last_layer(model: PaiNN, batch: Batch, *, head: str | None = None, train: bo
             pull = pair_gradient(geometry, table.read(by_basis), table.read(by_direction))
             flat = pull.new_zeros(len(part), batch.n_atoms, 3)
             slopes.append(flat.index_add(1, batch.pairs[1], pull).index_add(1, batch.pairs[0], pull, alpha=-1))
-        return HiddenUnits(hidden=start.index_add(0, batch.structure_of_atom, F.silu(before)), slopes=torch.cat(slopes))
+        start = hidden.new_zeros(batch.n_structures, hidden.shape[1])
+        return HiddenUnits(hidden=start.index_add(0, batch.structure_of_atom, hidden), slopes=torch.cat(slopes))
 
 
 def _perceptron(model: PaiNN, head: str | None) -> Perceptron:
@@ -113,10 +121,14 @@ class UncertainLastLayer:
 
     def deviations(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Changes of the energies (K, S) eV and forces (K, N, 3) eV/Å that each column makes, in float64."""
-        found = last_layer(self.model, batch, head=self.head)
-        weights, bias = self.model.scale * self.root[:-1], self.model.scale * self.root[-1]
-        energy = found.hidden.double() @ weights + batch.atoms_per_structure[:, None] * bias
-        forces = -torch.einsum("hnc,hk->knc", found.slopes.double(), weights)
+        weights, bias = self.model.scale.double() * self.root[:-1], self.model.scale.double() * self.root[-1]
+        mixed = weights.shape[1] < weights.shape[0]  # fewer changes than hidden units: less to be done
+        mix = weights.to(batch.positions.dtype) if mixed else None
+        found = last_layer(self.model, batch, head=self.head, mix=mix)
+        energy, slopes = found.hidden.double(), found.slopes.double()
+        if not mixed:
+            energy, slopes = energy @ weights, torch.einsum("hnc,hk->knc", slopes, weights)
+        energy, forces = energy + batch.atoms_per_structure[:, None] * bias, -slopes
         return self.energy_factor * energy.mT, self.force_factor * forces
 
     def predict(self, batch: Batch) -> Prediction:

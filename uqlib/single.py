@@ -10,8 +10,8 @@ from typing import Protocol
 from uqlib.datasets import Dataset
 from uqlib.losses import EnergyForceLoss, Loss
 from uqlib.painn import PaiNN
-from uqlib.prediction import Predictor
-from uqlib.training import Settings, Trained, train
+from uqlib.prediction import Predictor, evaluate
+from uqlib.training import Evaluator, Settings, Trained, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class SingleNetwork:
         loss: Loss | None = None,
         settings: Settings | None = None,
         before_step: Callable[[PaiNN, int], None] | None = None,
+        evaluator: Evaluator = evaluate,
         stage: str = "network",
         progress: bool = True,
     ) -> Trained:
@@ -58,6 +59,7 @@ class SingleNetwork:
             loss=loss or self.loss,
             settings=settings or self.settings,
             before_step=before_step,
+            evaluator=evaluator,
             checkpoint=None if self.checkpoints is None else Path(self.checkpoints) / f"{stage}.ckpt",
             progress=progress,
             label=stage,

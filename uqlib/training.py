@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,12 +22,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from uqlib import storage
+from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.losses import EnergyForceLoss, Loss
 from uqlib.painn import PaiNN
-from uqlib.prediction import evaluate
+from uqlib.prediction import Evaluation, evaluate
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+class Evaluator(Protocol):
+    """`evaluate`, or a function that adds to what it returns what a loss needs beyond it."""
+
+    def __call__(self, model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,7 @@ def train(
     loss: Loss | None = None,
     settings: Settings | None = None,
     before_step: Callable[[PaiNN, int], None] | None = None,
+    evaluator: Evaluator = evaluate,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     label: str = "training",
@@ -78,13 +86,15 @@ def train(
     """Train a copy of `model` and return the weights that did best on `valid`.
 
     `seed` fixes the shuffling; the initial weights come with the model. `before_step` is called with the network in
-    training and the number of steps done, and may change the network (dropout). With `checkpoint`, a file that is
-    written as training goes and read when it exists: a finished training is then returned at once, an interrupted one
-    is continued. Raises ValueError when that file belongs to another training, and FloatingPointError when the loss
-    is no longer a number.
+    training and the number of steps done, and may change the network (dropout). `evaluator` makes what the loss sees.
+    With `checkpoint`, a file that is written as training goes and read when it exists: a finished training is then
+    returned at once, an interrupted one is continued. Raises ValueError when that file belongs to another training,
+    and FloatingPointError when the loss is no longer a number.
     """
     loss, settings = loss or EnergyForceLoss(), settings or Settings()
-    run = _Run(model, train, valid, seed=seed, loss=loss, settings=settings, before_step=before_step)
+    run = _Run(
+        model, train, valid, seed=seed, loss=loss, settings=settings, before_step=before_step, evaluator=evaluator
+    )
     checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         run.restore(storage.load(checkpoint, kind="training"), checkpoint)
@@ -126,8 +136,9 @@ class _Run:
         loss: Loss,
         settings: Settings,
         before_step: Callable[[PaiNN, int], None] | None,
+        evaluator: Evaluator,
     ) -> None:
-        self.settings, self.loss, self.before_step = settings, loss, before_step
+        self.settings, self.loss, self.before_step, self.evaluate = settings, loss, before_step, evaluator
         self.model = copy.deepcopy(model).requires_grad_(True)
         set_reference(self.model, train)
         self.train, self.valid = train, valid
@@ -175,7 +186,7 @@ class _Run:
         if self.before_step is not None:
             self.before_step(self.model, self.steps)
         batch = self.train.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
-        value = self.loss(evaluate(self.model, batch, train=True), batch)
+        value = self.loss(self.evaluate(self.model, batch, train=True), batch)
         self.optimiser.zero_grad()
         value.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
@@ -197,7 +208,7 @@ class _Run:
         totals = {"valid_loss": 0.0, "energy_mae": 0.0, "force_mae": 0.0}
         for chosen in torch.arange(len(self.valid)).split(max(100, self.settings.batch_size)):
             batch = self.valid.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
-            result = evaluate(self.averaged, batch)
+            result = self.evaluate(self.averaged, batch)
             energy, forces = batch.energy, batch.forces
             if energy is None or forces is None:
                 raise ValueError(f"valid: {self.valid.name!r} has no energies and forces; validation needs both")
