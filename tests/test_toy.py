@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from uqlib.toy import WELLS_SEEN, DoubleWell, ToyPrediction, fit_ensemble
+from uqlib.toy import WELLS_SEEN, DoubleWell, ToyPrediction, fit_ensemble, fit_evidential
 
 WELL = DoubleWell()
 
@@ -70,6 +70,23 @@ def test_seeds_reproduce_and_smaller_ensembles_are_the_beginning_of_larger_ones(
     assert not torch.allclose(two, fit_ensemble(x, y, members=2, seed=6, steps=60).predict(x).members, atol=1e-3)
 
 
+def test_evidential_fit_finds_the_noise_where_the_data_are():
+    x, y = WELL.sample(200, seed=0)
+    mean, known = fit_evidential(x, y, seed=0, regulariser=0.0, members=2, steps=500).predict(x)
+    assert mean.shape == known.nu.shape == (2, len(x))
+    assert (mean - WELL.energy(x)).abs().mean() < 0.01
+    sigma = (known.aleatoric + known.epistemic).sqrt()
+    left, right = sigma[:, x < 0].median(), sigma[:, x > 0].median()
+    assert 0.5 < left / WELL.noise_left < 2
+    assert 0.5 < right / WELL.noise_right < 2
+
+
+def test_the_weight_of_misplaced_evidence_is_used():
+    x, y = WELL.sample(80, seed=0)
+    nu = [fit_evidential(x, y, seed=0, regulariser=r, steps=300).predict(x)[1].nu.mean() for r in (0.0, 1.0)]
+    assert nu[1] < 0.5 * nu[0]
+
+
 def test_variances_add():
     prediction = ToyPrediction(members=at(1.0, 3.0).reshape(2, 1), noise=at(1.0, 2.0).reshape(2, 1))
     assert prediction.mean.tolist() == [2.0]
@@ -91,6 +108,8 @@ def test_bad_input_is_refused():
         fit_ensemble(x, y * math.nan, seed=0)
     with pytest.raises(ValueError, match="members is 0"):
         fit_ensemble(x, y, members=0, seed=0)
+    with pytest.raises(ValueError, match="steps 0"):
+        fit_evidential(x, y, seed=0, steps=0)
     with pytest.raises(ValueError, match="n is 1"):
         WELL.sample(1, seed=0)
     with pytest.raises(ValueError, match="expected at least 2 points and intervals"):

@@ -7,11 +7,13 @@ here on one axis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from uqlib.methods.evidential import Evidence, evidence, misplaced_evidence, student_nll
 
 WELLS_SEEN = ((-0.62, -0.18), (0.20, 0.45))  # Å: the left well, the inner part of the right one, never the barrier
 
@@ -83,11 +85,11 @@ class ToyPrediction:
 class ToyEnsemble(nn.Module):
     """M networks side by side, 1 -> width -> width -> (mean, variance); every tensor has a leading member axis."""
 
-    def __init__(self, x: Tensor, y: Tensor, *, members: int, seed: int, width: int = 24) -> None:
+    def __init__(self, x: Tensor, y: Tensor, *, members: int, seed: int, width: int = 24, outputs: int = 2) -> None:
         super().__init__()
         # Networks learn numbers around one: both axes are shifted and scaled by what the training data show.
         self.x_scale, self.y_scale = (x.mean(), x.std()), (y.mean(), y.std())
-        sizes = ((1, width), (width, width), (width, 2))
+        sizes = ((1, width), (width, width), (width, outputs))
         # Member m depends on (seed, m) alone, so an ensemble of ten begins with the ensemble of five.
         generators = [torch.Generator().manual_seed(1000 * seed + m) for m in range(members)]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
@@ -98,12 +100,16 @@ class ToyEnsemble(nn.Module):
             self.weights.append(nn.Parameter(scaled[:, :-1].contiguous()))
             self.biases.append(nn.Parameter(scaled[:, -1:].contiguous()))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (M, n) and variances of the noise (M, n), in scaled units, at x (n,) in Å."""
+    def outputs(self, x: Tensor) -> Tensor:
+        """(M, n, outputs) what the last layers say at x (n,) in Å."""
         hidden = ((x - self.x_scale[0]) / self.x_scale[1]).reshape(1, -1, 1).expand(len(self.weights[0]), -1, 1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = nn.functional.silu(hidden @ weight + bias)
-        mean, raw = (hidden @ self.weights[-1] + self.biases[-1]).unbind(dim=2)
+        return hidden @ self.weights[-1] + self.biases[-1]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (M, n) and variances of the noise (M, n), in scaled units, at x (n,) in Å."""
+        mean, raw = self.outputs(x).unbind(dim=2)
         return mean, nn.functional.softplus(raw) + 1e-4  # positive, with a floor: the likelihood has a pole at zero
 
     @torch.no_grad()
@@ -111,6 +117,20 @@ class ToyEnsemble(nn.Module):
         """Predictions in eV at x (n,) in Å."""
         mean, variance = self(x)
         return ToyPrediction(members=self.y_scale[0] + self.y_scale[1] * mean, noise=self.y_scale[1] * variance.sqrt())
+
+
+class ToyEvidential:
+    """M networks that predict a mean and the evidence for it, as `uqlib.methods.evidential` has it."""
+
+    def __init__(self, x: Tensor, y: Tensor, *, members: int, seed: int) -> None:
+        self.network = ToyEnsemble(x, y, members=members, seed=seed, outputs=4)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> tuple[Tensor, Evidence]:
+        """Means (M, n) in eV and the evidence, (M, n) each, its β in eV², at x (n,) in Å."""
+        shift, scale = self.network.y_scale
+        out = self.network.outputs(x)
+        return shift + scale * out[..., 0], evidence(out[..., 1:], scale)
 
 
 def fit_ensemble(x: Tensor, y: Tensor, *, members: int = 5, seed: int, steps: int = 1000) -> ToyEnsemble:
@@ -131,6 +151,49 @@ def fit_ensemble(x: Tensor, y: Tensor, *, members: int = 5, seed: int, steps: in
 
     Source: D. A. Nix, A. S. Weigend, ICNN 1994; B. Lakshminarayanan, A. Pritzel, C. Blundell, NeurIPS 2017.
     """
+    _check(x, y, members, steps)
+    model = ToyEnsemble(x, y, members=members, seed=seed)
+    target = (y - model.y_scale[0]) / model.y_scale[1]
+
+    def loss(step: int) -> Tensor:
+        mean, variance = model(x)
+        squared = (mean - target).square()
+        return squared if step < steps // 2 else 0.5 * (squared / variance + variance.log())
+
+    _minimise(model, loss, steps)
+    return model
+
+
+def fit_evidential(
+    x: Tensor, y: Tensor, *, regulariser: float = 0.1, members: int = 1, seed: int, steps: int = 1000
+) -> ToyEvidential:
+    """Train M networks that differ only in their initial weights, by the evidential loss; errors as `fit_ensemble`.
+
+    Args:
+        x: (n,) positions in Å, float64.
+        y: (n,) energies in eV, float64.
+        regulariser: The weight λ of misplaced evidence, for energies scaled to a standard deviation of one.
+        members: M, at least 1; more than one only to see what chance does.
+        seed: Of the initial weights.
+        steps: Of Adam, each on all data.
+
+    Source: A. Amini, W. Schwarting, A. Soleimany, D. Rus, NeurIPS 2020, arXiv:1910.02600, eqs. 8 to 10.
+    """
+    _check(x, y, members, steps)
+    model = ToyEvidential(x, y, members=members, seed=seed)
+    network = model.network
+    target = (y - network.y_scale[0]) / network.y_scale[1]
+
+    def loss(step: int) -> Tensor:
+        out = network.outputs(x)
+        error, known = out[..., 0] - target, evidence(out[..., 1:], 1.0)
+        return student_nll(error.square(), known) + regulariser * misplaced_evidence(error, known)
+
+    _minimise(network, loss, steps)
+    return model
+
+
+def _check(x: Tensor, y: Tensor, members: int, steps: int) -> None:
     if x.shape != y.shape or x.dim() != 1 or len(x) < 2 or not bool(torch.isfinite(x + y).all()):
         raise ValueError(
             f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}, expected the same (n,), n > 1, without NaN; "
@@ -138,16 +201,14 @@ def fit_ensemble(x: Tensor, y: Tensor, *, members: int = 5, seed: int, steps: in
         )
     if members < 1 or steps < 1:
         raise ValueError(f"members is {members} and steps {steps}, expected at least 1 of each")
-    model = ToyEnsemble(x, y, members=members, seed=seed)
-    target = (y - model.y_scale[0]) / model.y_scale[1]
+
+
+def _minimise(model: ToyEnsemble, loss: Callable[[int], Tensor], steps: int) -> None:
+    """Adam with a falling learning rate on the loss of a step, (M, n), meaned over points."""
     optimiser = torch.optim.Adam(model.parameters(), lr=0.005, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):
-        mean, variance = model(x)
-        squared = (mean - target).square()
-        loss = squared if step < steps // 2 else 0.5 * (squared / variance + variance.log())
         optimiser.zero_grad()
-        loss.mean(dim=1).sum().backward()  # summed over members: each is trained as if alone
+        loss(step).mean(dim=1).sum().backward()  # summed over members: each is trained as if alone
         optimiser.step()
         schedule.step()
-    return model
