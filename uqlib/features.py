@@ -49,7 +49,7 @@ class Whitening:
         centred = features - features.mean(0)
         _, singular, axes = torch.linalg.svd(centred, full_matrices=False)
         deviations = singular / len(features) ** 0.5
-        if len(features) < 2 or float(deviations[0]) < 1e-9 * float(features.abs().max()):
+        if len(features) < 2 or float(deviations[0]) <= 1e-9 * float(features.abs().max()):
             raise ValueError(
                 f"features: got {len(features)} that do not differ, expected some variety to measure distances with; "
                 "add structures to the training set, or pool the elements with per_element=False"
