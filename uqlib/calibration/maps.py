@@ -76,7 +76,7 @@ class Affine:
         return (self.slope * uncertainty.square() + self.offset).sqrt()
 
     def __str__(self) -> str:
-        return f"σ² = {self.slope:.3g} u² + ({1000 * math.sqrt(self.offset):.3g} m)²"
+        return f"σ² = {self.slope:.3g} u² + ({math.sqrt(self.offset):.3g})²"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +154,8 @@ class Isotonic:
         return sigma.to(uncertainty.dtype)
 
     def __str__(self) -> str:
-        low, high = (1000 * math.sqrt(v) for v in (self.variances[0], self.variances[-1]))
-        return f"σ from {low:.3g} m to {high:.3g} m over {len(self.knots)} knots"
+        low, high = (math.sqrt(variance) for variance in (self.variances[0], self.variances[-1]))
+        return f"σ from {low:.3g} to {high:.3g} over {len(self.knots)} knots"
 
 
 def _array(tensor: Tensor) -> Array:

@@ -67,7 +67,7 @@ class Report:
             text += [] if asked == question else [QUESTIONS[asked]]
             question = asked
             text.append(line)
-        notes = [fill(note, max(map(len, lines)), subsequent_indent="  ") for note in self.notes]
+        notes = [fill(note, max(80, *map(len, lines)), subsequent_indent="  ") for note in self.notes]
         return "\n".join([*text, *notes])
 
     def to_markdown(self) -> str:
