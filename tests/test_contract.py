@@ -33,7 +33,7 @@ COMMON: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
 RECIPES = {
     "ensemble": Ensemble(members=3, **COMMON),
     "bootstrap": Ensemble(members=3, bootstrap=True, **COMMON),
-    "mve": MeanVariance(**COMMON),
+    "mve": MeanVariance(warm_up=0.5, **COMMON),
     "evidential": Evidential(**COMMON),
     "llpr": LastLayer(**COMMON),
     "shallow": Shallow(members=3, likelihood_settings=samples.BRIEF, **COMMON),

@@ -67,14 +67,16 @@ def raw_of(value: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumLikelihood(SingleNetwork):
-    """How a network that predicts its own error is trained: first as any other, then by its likelihood.
+    """How a network that predicts its own error is trained.
 
-    A network that is still wrong everywhere would call all its errors noise, and stop learning (Seitzer et al. 2022).
-    So for the first part of the epochs `loss` is minimised, and the heads sleep. They then begin at the size of the
-    errors that are left.
+    Its heads begin at the size of the errors that there are, which keeps the likelihood tame from the first step on.
+    With `warm_up`, `loss` is minimised first and the likelihood then from those weights: a network that is still wrong
+    everywhere may call its errors noise and neglect them (Seitzer et al. 2022). On our molecules it is not needed, and
+    ranking suffers: the heads then never see the errors of a network that is still learning, which are like those that
+    await it elsewhere.
     """
 
-    warm_up: float = 0.5  # share of `settings.epochs` before the likelihood
+    warm_up: float = 0.0  # share of `settings.epochs` before the likelihood
     likelihood: Form = "components"
     energy_weight: float = (
         0.1  # of the mean over structures of the energies' negative log likelihood; more harms forces

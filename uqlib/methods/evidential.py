@@ -106,7 +106,7 @@ class EvidentialLoss:
     likelihood: Form = "components"
     energy_weight: float = 0.1
     force_weight: float = 1.0
-    regulariser: float = 0.1
+    regulariser: float = 0.01
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         errors, head = errors_of(evaluation, batch), evaluation.heads["evidence"]
@@ -126,7 +126,7 @@ class EvidentialLoss:
 class Evidential(MaximumLikelihood):
     """The recipe. `likelihood`: "components", or "norm" as in the study; `regulariser`: λ of eq. 10."""
 
-    regulariser: float = 0.1
+    regulariser: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
