@@ -92,10 +92,11 @@ class GaussianMixture(FeatureDistance):
         differ or the maximisation does not end.
         """
         features = self.training_features(model, train)
-        mixtures = {number: self._mixture(found, seed) for number, found in features.items()}
+        mixtures = {number: self.mixture(found, seed=seed) for number, found in features.items()}
         return FittedMixture(model, mixtures, elements=train.elements)
 
-    def _mixture(self, features: Tensor, seed: int) -> Mixture:
+    def mixture(self, features: Tensor, *, seed: int) -> Mixture:
+        """The density of (n, F) features, float64; errors as `fit_to`."""
         whitening, coordinates = self.whiten(features)
         points = coordinates.cpu().numpy()
         distinct = len(np.unique(points, axis=0))

@@ -76,10 +76,11 @@ class NearestNeighbours(FeatureDistance):
         Raises ValueError for elements whose atoms all look alike.
         """
         features = self.training_features(model, train)
-        atoms = {number: self._atoms(found) for number, found in features.items()}
+        atoms = {number: self.nearest(found) for number, found in features.items()}
         return FittedNeighbours(model, atoms, elements=train.elements)
 
-    def _atoms(self, features: Tensor) -> NearestAtoms:
+    def nearest(self, features: Tensor) -> NearestAtoms:
+        """The score that measures distances to (n, F) features, float64; errors as `fit_to`."""
         whitening, points = self.whiten(features)
         count = min(self.neighbours, len(points) - 1)
         atoms = NearestAtoms(whitening=whitening, typical=points.new_zeros(()), points=points, neighbours=count)
