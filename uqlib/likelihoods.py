@@ -69,14 +69,13 @@ def raw_of(value: float) -> float:
 class MaximumLikelihood(SingleNetwork):
     """How a network that predicts its own error is trained.
 
-    Its heads begin at the size of the errors that there are, which keeps the likelihood tame from the first step on.
-    With `warm_up`, `loss` is minimised first and the likelihood then from those weights: a network that is still wrong
-    everywhere may call its errors noise and neglect them (Seitzer et al. 2022). On our molecules it is not needed, and
-    ranking suffers: the heads then never see the errors of a network that is still learning, which are like those that
-    await it elsewhere.
+    First, for the share `warm_up` of the epochs, `loss` is minimised as for any other: a network that is still wrong
+    everywhere may call its errors noise and neglect them (Seitzer et al. 2022). Then the heads begin at the size of the
+    errors that are left, which keeps the likelihood tame, and the likelihood takes over. A long warm-up makes the
+    uncertainty worse: the heads then never see errors larger than those of a network that fits its data.
     """
 
-    warm_up: float = 0.0  # share of `settings.epochs` before the likelihood
+    warm_up: float = 0.1  # share of `settings.epochs` before the likelihood
     likelihood: Form = "components"
     energy_weight: float = (
         0.1  # of the mean over structures of the energies' negative log likelihood; more harms forces
