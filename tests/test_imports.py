@@ -27,7 +27,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("oracles", "toy"),
     ("active_learning",),
     ("plots", "viewers"),
-    ("study", "baseline"),
+    ("study", "baseline", "costs"),
+    ("comparison",),
     ("__main__",),
 )
 """Modules of `uqlib` from the lowest to the highest; those in one row are siblings."""

@@ -1,10 +1,11 @@
-"""The command line: what data there is, train and score a method, predict for structures of yours."""
+"""The command line: what data there is, train and score methods, compare them, predict for structures of yours."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import io
+import json
 import os
 import sys
 import traceback
@@ -17,7 +18,7 @@ import ase.io
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib import datasets, methods, storage, study
+from uqlib import comparison, datasets, methods, storage, study
 from uqlib.datasets import Dataset
 from uqlib.prediction import Prediction, predict
 from uqlib.training import Settings
@@ -28,6 +29,7 @@ examples:
   python -m uqlib data ammonia                              one of them, described
   python -m uqlib train --data ammonia --method ensemble    train five networks and score them
   python -m uqlib train --data mine.xyz --method ensemble --out mine.uq --checkpoints run1
+  python -m uqlib compare --data ammonia                    all methods, side by side: some minutes
   python -m uqlib predict mine.uq others.xyz --out predicted.xyz
 
 The book that explains all this is built by `make book`, in the folder that this package came in.
@@ -78,12 +80,29 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again")
     train.set_defaults(run=train_method)
 
+    _add_compare(commands.add_parser("compare", parents=[common], help="train all methods, and score and time them"))
+
     predictor = commands.add_parser("predict", parents=[common], help="energies, forces and uncertainties for a file")
     predictor.add_argument("model", type=Path, metavar="MODEL", help="what `train --out` saved")
     predictor.add_argument("file", type=Path, metavar="FILE", help="structures: .xyz, .db or .pth.tar")
     predictor.add_argument("--out", type=Path, required=True, metavar="FILE.xyz", help="extended XYZ, written whole")
     predictor.set_defaults(run=predict_file)
     return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or an .xyz, .db or .pth.tar")
+    parser.add_argument("--methods", nargs="+", choices=sorted(methods.METHODS), metavar="METHOD",
+                        help=f"some of {', '.join(sorted(methods.METHODS))} (default: all)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    parser.add_argument("--epochs", type=int, default=100, metavar="N", help="of each network (default: 100)")
+    parser.add_argument("--features", type=int, default=32, metavar="N", help="width of the networks (default: 32)")
+    parser.add_argument("--interactions", type=int, default=2, metavar="N", help="their depth (default: 2)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables here, too: .json, .md or .txt")
+    parser.add_argument(
+        "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
+    )
+    parser.set_defaults(run=compare_methods)
 
 
 def show_data(arguments: argparse.Namespace) -> None:
@@ -108,12 +127,7 @@ def train_method(arguments: argparse.Namespace) -> None:
     """`train`: fit, save if asked, and score on every split that was not trained on."""
     if arguments.out is not None:
         _check_place(arguments.out)
-    data = _find_data(arguments.data)
-    if not data.splits:
-        data = data.split(seed=arguments.seed, by_group=True, **_sizes(len(data)))
-    if not {"train", "valid"} <= set(data.splits):
-        raise Stop(f"--data: {data.name!r} has the splits {sorted(data.splits)}, training needs 'train' and 'valid'")
-    print(data, flush=True)
+    data = _find_splits(arguments)
     method = _method(arguments)
     predictor: Any = method.fit(data["train"], data["valid"], seed=arguments.seed)
     if arguments.out is not None:
@@ -121,6 +135,32 @@ def train_method(arguments: argparse.Namespace) -> None:
         print(f"saved {arguments.out}", flush=True)
     tests = {name: data[name] for name in data.splits if name not in ("train", "valid") and len(data.splits[name]) > 1}
     print(study.table({name: study.score(predict(predictor, part), part) for name, part in tests.items()}))
+
+
+def compare_methods(arguments: argparse.Namespace) -> None:
+    """`compare`: train many methods alike, and print what their uncertainties are worth and what they cost."""
+    out = arguments.out
+    if out is not None:
+        if out.suffix not in (".json", ".md", ".txt"):
+            raise Stop(f"--out: got {out.name!r}, expected an ending .json, .md or .txt")
+        _check_place(out)
+    data = _find_splits(arguments)
+    recipes = {name: methods.METHODS[name] for name in arguments.methods or methods.METHODS}
+    network = {"features": arguments.features, "interactions": arguments.interactions}
+    found = comparison.compare(
+        data,
+        recipes,
+        network=network,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+        checkpoints=arguments.checkpoints,
+    )
+    print(found.as_text())
+    if out is not None:
+        as_json = out.suffix == ".json"
+        text = json.dumps(found.as_dict(), indent=1) if as_json else found.as_text(markdown=out.suffix == ".md")
+        storage.write_atomically(out, f"{text}\n".encode())
+        print(f"saved {out}")
 
 
 def predict_file(arguments: argparse.Namespace) -> None:
@@ -163,6 +203,17 @@ def _find_data(name: str) -> Dataset:
     if Path(name).exists():
         return datasets.read(name)
     raise Stop(f"data: got {name!r}, expected one of {', '.join(datasets.available())}, or a file")
+
+
+def _find_splits(arguments: argparse.Namespace) -> Dataset:
+    """`--data`, shown, with the splits that training needs; a file of yours is split by `--seed`."""
+    data = _find_data(arguments.data)
+    if not data.splits:
+        data = data.split(seed=arguments.seed, by_group=True, **_sizes(len(data)))
+    if not {"train", "valid"} <= set(data.splits):
+        raise Stop(f"--data: {data.name!r} has the splits {sorted(data.splits)}, training needs 'train' and 'valid'")
+    print(data, flush=True)
+    return data
 
 
 def _sizes(structures: int) -> dict[str, int]:

@@ -8,56 +8,63 @@ members' mean and variance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
-from uqlib.last_layer import UncertainLastLayer
+from uqlib.last_layer import UncertainLastLayer, last_layer
 from uqlib.painn import PaiNN, Perceptron
 from uqlib.prediction import Evaluation, evaluate
 from uqlib.single import SingleNetwork
 from uqlib.training import Settings
 
-HEAD = "members"
-FLOOR = 1e-3  # eV/atom; a variance of zero would make the likelihood infinite
+HEAD, SPREAD = "members", "spread"
+FLOOR = 0.1  # of the error at the end of the warm-up; a variance of zero would make the likelihood infinite
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShallowLoss:
     """w_E · mean over structures + w_F · mean over force components of the negative log likelihood, in nats.
 
-    The energy's variance is that of the members (eq. 5 of the paper) and a small floor. The forces are those of the
-    mean; their variance is one number for all, since that of the members would take a backward pass for each of them.
+    A Gaussian with the members' variance and a small floor (eq. 5 of the paper, there for energies). The components of
+    an atom's force share theirs, the mean over x, y, z: what is learnt then does not depend on the axes.
     """
 
-    scale: float  # eV, of the network
-    force_error: float  # eV/Å, root mean square of a component
+    energy_floor: float  # eV/atom
+    force_floor: float  # eV/Å
     energy_weight: float = 0.1
     force_weight: float = 1.0
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         if batch.energy is None or batch.forces is None:
             raise ValueError("batch: training needs energies and forces, this one has no labels")
-        variance = member_deviations(evaluation, batch, self.scale).square().mean(1)
-        variance = variance + (FLOOR * batch.atoms_per_structure).square()
-        error = (evaluation.energy - batch.energy).to(variance.dtype)
-        energy = 0.5 * (variance.log() + error.square() / variance)
-        force = 0.5 * ((evaluation.forces - batch.forces) / self.force_error).square()
-        return self.energy_weight * energy.mean() + self.force_weight * force.mean()
+        spread, forces = evaluation.heads[SPREAD], evaluation.forces
+        energy = spread[:, 0].new_zeros(batch.n_structures, spread.shape[-1])
+        energy = energy.index_add(0, batch.structure_of_atom, spread[:, 0]).square().sum(1)
+        energy = energy + (self.energy_floor * batch.atoms_per_structure).square()
+        force = spread[:, 1:].square().sum(-1).mean(1, keepdim=True) + self.force_floor**2
+        energy_error = (evaluation.energy - batch.energy).to(forces.dtype)
+        energy_nll = 0.5 * (energy.log() + energy_error.square() / energy)
+        force_nll = 0.5 * (force.log() + (forces - batch.forces).square() / force)
+        return self.energy_weight * energy_nll.mean() + self.force_weight * force_nll.mean()
 
 
-def member_deviations(evaluation: Evaluation, batch: Batch, scale: float) -> Tensor:
-    """(S, M) what each member's energy differs from the mean, eV, times sqrt(M / (M - 1)): variances are mean squares.
+def with_members(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
+    """`evaluate`, with the members' deviations from the mean beside it.
 
-    The mean is the network's own energy; only differences between the columns of the head count.
+    `heads[SPREAD]` (N, 4, M): of each atom's energy, eV, and of its force, eV/Å, over sqrt(M - 1).
     """
-    head = evaluation.heads[HEAD]
-    members = head.shape[1]
-    each = (head - head.mean(1, keepdim=True)) * (scale * (members / (members - 1)) ** 0.5)
-    return each.new_zeros(batch.n_structures, members).index_add(0, batch.structure_of_atom, each)
+    result = evaluate(model, batch, train=train)
+    with torch.set_grad_enabled(train):
+        root = deviations_of(model) * model.scale
+        found = last_layer(model, batch, head=HEAD, mix=root[:-1], train=train)
+        members = result.heads[HEAD] * model.scale
+        energy = (members - members.mean(1, keepdim=True)) / (members.shape[1] - 1) ** 0.5
+        spread = torch.cat([energy.unsqueeze(1), -found.slopes.permute(1, 2, 0)], dim=1)
+    return replace(result, heads={**result.heads, SPREAD: spread})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +75,10 @@ class Shallow(SingleNetwork):
     factors, for energies and forces, are then set on the validation set.
     """
 
-    members: int = 16
-    likelihood_settings: Settings = field(default_factory=lambda: Settings(epochs=100, learning_rate=1e-3))
+    members: int = 8
+    likelihood_settings: Settings = field(
+        default_factory=lambda: Settings(epochs=100, learning_rate=3e-3, schedule="cosine")
+    )
     energy_weight: float = 0.1
     force_weight: float = 1.0
     sized: bool = True
@@ -79,15 +88,23 @@ class Shallow(SingleNetwork):
             raise ValueError(f"members: got {self.members}, expected at least 2")
 
     def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> UncertainLastLayer:
-        """Train the trunk and the mean, then all of it by likelihood."""
-        model = self.untrained(train, valid, seed=seed, heads={HEAD: self.members})
+        """Train a plain network, then `continue_from` it."""
+        model = self.untrained(train, valid, seed=seed)
         warm = self.train_network(model, train, valid, seed=seed, stage="warm-up", progress=progress)
-        model = warm.model
+        fitted = self.continue_from(warm.model, train, valid, seed=seed, progress=progress)
+        fitted.history = [*warm.history, *fitted.history]
+        return fitted
+
+    def continue_from(
+        self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True
+    ) -> UncertainLastLayer:
+        """Give a trained network its members and train all of it by likelihood; `model` itself is left alone."""
+        model = with_heads(model, self.members, seed=seed)
+        refer_to(model, train)
         energy_error, force_error = _errors(model, valid)
-        _start(model, train, energy_error)
         loss = ShallowLoss(
-            scale=float(model.scale),
-            force_error=force_error,
+            energy_floor=FLOOR * energy_error,
+            force_floor=FLOOR * force_error,
             energy_weight=self.energy_weight,
             force_weight=self.force_weight,
         )
@@ -98,40 +115,62 @@ class Shallow(SingleNetwork):
             seed=seed,
             loss=loss,
             settings=self.likelihood_settings,
+            evaluator=with_members,
             stage="likelihood",
             progress=progress,
         )
-        fitted = UncertainLastLayer(
-            trained.model, deviations_of(trained.model), head=HEAD, history=[*warm.history, *trained.history]
-        )
+        refer_to(trained.model, train)
+        root = deviations_of(trained.model).double()
+        fitted = UncertainLastLayer(trained.model, root, head=HEAD, history=trained.history)
         return fitted.sized(valid) if self.sized else fitted
 
 
 @torch.no_grad()
+def with_heads(model: PaiNN, members: int, *, seed: int) -> PaiNN:
+    """A copy of a trained network that has members, too: on the hidden units of the readout, with weights by chance.
+
+    These differ far more than the errors are large. That is on purpose: the likelihood brings them together where the
+    data speak, and leaves them apart in the directions of which the data say nothing.
+    """
+    grown = PaiNN(**{**model.recipe, "heads": {HEAD: members}}, seed=seed).to(model.embedding.dtype)
+    grown.load_state_dict(model.state_dict(), strict=False)
+    head = grown.heads[HEAD]
+    assert isinstance(head, Perceptron)
+    head.inner.load_state_dict(model.readout.inner.state_dict())
+    return grown
+
+
+@torch.no_grad()
+def refer_to(model: PaiNN, data: Dataset) -> None:
+    """Set the members' biases so that they differ least from the mean in the energies of `data`, by least squares.
+
+    What a network has learnt from forces it knows up to a constant, and members know as many constants. Each is told
+    its own, as the network itself was by the reference energies.
+    """
+    batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
+    head, n = model.heads[HEAD], batch.atoms_per_structure.to(model.embedding.dtype)
+    assert isinstance(head, Perceptron)
+    assert head.outer.bias is not None
+    atoms = evaluate(model, batch).heads[HEAD]
+    atoms = atoms - atoms.mean(1, keepdim=True)
+    total = atoms.new_zeros(batch.n_structures, atoms.shape[1]).index_add(0, batch.structure_of_atom, atoms)
+    head.outer.bias.sub_(n @ total / n.square().sum())
+
+
 def deviations_of(model: PaiNN) -> Tensor:
-    """(H + 1, M) in float64: each member's last layer and bias less their mean, over sqrt(M - 1)."""
+    """(H + 1, M) each member's last layer and bias less their mean, over sqrt(M - 1)."""
     head = model.heads[HEAD]
     assert isinstance(head, Perceptron)
     assert head.outer.bias is not None
-    members = torch.cat([head.outer.weight, head.outer.bias]).double()
+    members = torch.cat([head.outer.weight, head.outer.bias])
     return (members - members.mean(1, keepdim=True)) / (members.shape[1] - 1) ** 0.5
 
 
 def _errors(model: PaiNN, data: Dataset) -> tuple[float, float]:
-    """Root mean square errors of energies, eV, and of force components, eV/Å."""
+    """Root mean square errors of energies, eV/atom, and of force components, eV/Å."""
     batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
     result = evaluate(model, batch)
     assert batch.energy is not None
     assert batch.forces is not None
-    energy, forces = result.energy - batch.energy, result.forces - batch.forces
+    energy, forces = (result.energy - batch.energy) / batch.atoms_per_structure, result.forces - batch.forces
     return float(energy.square().mean().sqrt()), float(forces.square().mean().sqrt())
-
-
-@torch.no_grad()
-def _start(model: PaiNN, data: Dataset, energy_error: float) -> None:
-    """Let the members, drawn at random, begin with as much disagreement as the mean has error."""
-    batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
-    spread = member_deviations(evaluate(model, batch), batch, float(model.scale)).square().mean().sqrt()
-    head = model.heads[HEAD]
-    assert isinstance(head, Perceptron)
-    head.outer.weight.mul_(energy_error / float(spread))
