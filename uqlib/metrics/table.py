@@ -74,7 +74,7 @@ class Report:
         """The table in GitHub's Markdown, title above, notes below."""
         header = ["metric", *self._header(), "ideal"]
         lines = [f"**{self.title}**", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-        lines += [f"| {' | '.join(row)} |" for _, row in self._table()]
+        lines += [f"| {' | '.join(cell.strip() for cell in row)} |" for _, row in self._table()]
         return "\n".join([*lines, "", *(f"{note}  " for note in self.notes)]).rstrip()
 
     def _repr_html_(self) -> str:
@@ -88,7 +88,9 @@ class Report:
             body += f"<tr>{cells}</tr>"
         notes = "<br>".join(escape(note) for note in self.notes)
         caption = f'<caption style="caption-side:top">{escape(self.title)}</caption>'
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{notes}</p>"
+        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        style = "overflow-x:auto;font-size:0.8em;white-space:nowrap"
+        return f'<div style="{style}">{table}</div><p style="font-size:0.8em">{notes}</p>'
 
     def _header(self) -> list[str]:
         return [f"{column.name} ({column.predictions})" for column in self.columns]
