@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from campaign import DATA, read_frames
+from make_silica_vashishta import VashishtaOracle
 
 from uqlib.oracles import CP2KOracle, Oracle, PySCFOracle
 
@@ -30,6 +31,7 @@ ORACLES: dict[str, tuple[Oracle, Tolerance]] = {
     "ethanol": (PySCFOracle(level="pbe/def2-svp"), Tolerance(energy=1e-5, forces=2e-4)),
     "malonaldehyde": (PySCFOracle(level="pbe/def2-svp"), Tolerance(energy=1e-5, forces=2e-4)),
     "silica": (CP2KOracle(data_directory="/usr/share/cp2k"), Tolerance(energy=1e-5, forces=2e-3)),
+    "silica_vashishta": (VashishtaOracle(), Tolerance(energy=1e-7, forces=1e-6)),
 }
 
 
