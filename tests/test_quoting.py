@@ -47,7 +47,7 @@ def test_what_is_shown_is_what_runs() -> None:
 
 def test_methods_lose_the_indentation_of_their_class() -> None:
     code = show_source(Sample.twice).code.splitlines()
-    assert code[:2] == ["# test_quoting.py", "def twice(self) -> int:"]
+    assert code[:2] == ["# test_quoting.py, Sample", "def twice(self) -> int:"]
     assert code[-1] == "    return 2 * self.size"
 
 
@@ -56,10 +56,11 @@ def test_a_property_and_a_class_method() -> None:
     assert textwrap.dedent(inspect.getsource(Batch.from_atoms)).rstrip() in show_source(Batch.from_atoms).code
 
 
-def test_the_file_is_named_once() -> None:
-    code = show_source(Sample.twice, Sample.half, EnergyForceLoss.__call__).code
-    assert code.count("# test_quoting.py") == 1
-    assert code.count("# uqlib/losses.py") == 1
+def test_the_place_is_named_once() -> None:
+    code = show_source(Sample.twice, Sample.half, EnergyForceLoss.__call__, show_source).code
+    assert code.count("# test_quoting.py, Sample\n") == 1
+    assert code.count("# uqlib/losses.py, EnergyForceLoss\n") == 1
+    assert code.count("# uqlib/quoting.py\n") == 1
 
 
 def test_docstrings_can_be_left_out() -> None:

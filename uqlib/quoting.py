@@ -31,8 +31,8 @@ class Quotation:
 def show_source(*objects: Callable[..., Any] | type | property, docstrings: bool = True) -> Quotation:
     """The source of functions, methods, properties or classes, each under a comment that names its file.
 
-    Leave it as the last line of a cell. Methods lose the indentation of their class. `docstrings=False` leaves out
-    the docstrings, for places where the text around the quotation says the same.
+    Leave it as the last line of a cell. Methods lose the indentation of their class, which a comment names.
+    `docstrings=False` leaves out the docstrings, for places where the text around the quotation says the same.
 
     Raises:
         TypeError: nothing to quote, a module, or an object whose source Python cannot find, such as an instance.
@@ -41,14 +41,15 @@ def show_source(*objects: Callable[..., Any] | type | property, docstrings: bool
         raise TypeError("objects: got none, expected functions, methods, properties or classes")
     pieces, last = [], None
     for thing in objects:
-        code, file = _source(thing, docstrings=docstrings)
-        pieces.append(code if file == last else f"# {file}\n{code}")
-        last = file
+        code, *place = _source(thing, docstrings=docstrings)
+        label = ", ".join(word for word in place if word)
+        pieces.append(code if place == last else f"# {label}\n{code}")
+        last = place
     return Quotation("\n\n".join(pieces))
 
 
-def _source(thing: Any, *, docstrings: bool) -> tuple[str, str]:
-    """Dedented source, and its file from the package's folder on."""
+def _source(thing: Any, *, docstrings: bool) -> tuple[str, str, str]:
+    """Dedented source, its file from the package's folder on, and the class that a method belongs to."""
     target: Any = thing.fget if isinstance(thing, property) else thing
     if isinstance(target, ModuleType):
         raise TypeError(f"objects: got the module {target.__name__}, expected functions, methods, properties, classes")
@@ -63,7 +64,8 @@ def _source(thing: Any, *, docstrings: bool) -> tuple[str, str]:
     package = target.__module__.partition(".")[0]
     parts = path.parts
     file = "/".join(parts[parts.index(package) :]) if package in parts else path.name
-    return (code if docstrings else _without_docstrings(code)), file
+    owner = "" if isinstance(target, type) else target.__qualname__.rpartition("<locals>.")[2].rpartition(".")[0]
+    return (code if docstrings else _without_docstrings(code)), file, owner
 
 
 def _without_docstrings(code: str) -> str:
