@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_help_in_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "uqlib", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "100"})
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("data ", "train ", "predict ", "make book", "train --data ammonia --method ensemble"):
+    for words in ("data ", "train ", "compare ", "predict ", "make book", "train --data ammonia --method ensemble"):
         assert words in done.stdout
 
 
@@ -90,6 +91,34 @@ def sizes(data: datasets.Dataset):
     return torch.tensor([len(atoms) for atoms in data.atoms])
 
 
+@pytest.mark.parametrize("ending", ["json", "md", "txt"])
+def test_compare(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str) -> None:
+    out, folder = tmp_path / f"table.{ending}", tmp_path / "runs"
+    sizes = ["--epochs", "2", "--features", "8", "--interactions", "1", "--seed", "2", "--checkpoints", str(folder)]
+    command = ["compare", "--data", str(labelled), "--methods", "llpr", "gmm", *sizes]
+    assert main([*command, "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert "2/3" in shown.err, "a progress bar over the methods"
+    for words in (
+        "splits            train 21, valid 3, test 6",
+        "llpr",
+        "gmm",
+        "Spearman",
+        "±",
+        "one network",
+        "saved",
+    ):
+        assert words in shown.out
+    written = out.read_text()
+    if ending == "json":
+        assert json.loads(written)["scores"]["llpr"]["test"]["force"]["Spearman"]["value"] <= 1
+    elif ending == "txt":
+        assert written in shown.out
+    else:
+        assert "| llpr " in written
+    assert [path.name for path in folder.rglob("*.ckpt")] == ["network.ckpt"], "one network for both"
+
+
 def test_predict(model: Path, labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "predicted.xyz"
     assert main(["predict", str(model), str(labelled), "--out", str(out)]) == 0
@@ -115,7 +144,8 @@ def test_predict_without_labels(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["train"], ["train", "--data", "x", "--method", "none"], ["predict", "a"],
+    [[], ["nonsense"], ["train"], ["train", "--data", "x", "--method", "none"],
+     ["compare"], ["compare", "--data", "x", "--methods", "none"], ["predict", "a"],
      ["train", "--data", "ammonia", "--method", "ensemble", "--epochs", "many"]],
 )  # fmt: skip
 def test_usage_that_argparse_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +167,9 @@ def test_usage_that_argparse_refuses(arguments: list[str], capsys: pytest.Captur
         ("train --data {few} --method ensemble", 1, "expected positive numbers"),
         ("train --data {bare} --method ensemble", 1, "have none"),
         ("train --data {broken} --method ensemble", 1, "broken.xyz: not extended XYZ, or cut short"),
+        ("compare --data {mine} --out {folder}/table.pdf", 2, "expected an ending .json, .md or .txt"),
+        ("compare --data {mine} --methods llpr --epochs 0", 1, "epochs: got 0, expected a positive number"),
+        ("compare --data {bare} --methods llpr", 1, "have none"),
         ("predict {none} {mine} --out {folder}/out.xyz", 1, "No such file or directory"),
         ("predict {mine} {mine} --out {folder}/out.xyz", 1, "not a file of uqlib"),
         ("predict {model} {none} --out {folder}/out.xyz", 1, "does not exist"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,8 @@ def test_hidden_units_are_dropped() -> None:
     mask = thinnings(model)[-1].mask
     result = evaluate(model, batch)
     hidden = F.silu(model.readout.inner(result.features)) * mask.T
-    original = model.readout.outer.parametrizations.weight.original  # pyright: ignore
-    energy = model.scale * (hidden @ original + model.readout.outer.bias).sum()
+    outer: Any = model.readout.outer
+    energy = model.scale * (hidden @ outer.parametrizations.weight.original + outer.bias).sum()
     reference = model.atom_energies[model.species(batch.atomic_numbers)].sum()
     torch.testing.assert_close(result.energy[0], energy + reference)
 
@@ -87,6 +88,21 @@ def test_plain_copies_are_the_thinned_networks(train: bool) -> None:
     torch.testing.assert_close(one.forces, other.forces, rtol=0, atol=1e-12)
     draw(model, 4)
     assert not evaluate(model, batch).forces.equal(other.forces)
+
+
+def test_every_draw_has_references_of_its_own() -> None:
+    """Atoms in the same proportion everywhere: what is left of the energy errors has then a mean of zero."""
+    data = samples.dataset({"train": 8}, names=["NH3"])["train"]
+    model = dropout.referred(copy.deepcopy(samples.small_network()), data)
+    batch = data.batch(cutoff=model.cutoff, dtype=torch.float64)
+    assert batch.energy is not None
+    left = evaluate(model, batch).energy - batch.energy
+    assert abs(float(left.mean())) < 1e-8
+    assert float(left.abs().max()) > 1e-3
+    fitted = fit()
+    assert not fitted.models[0].atom_energies.equal(fitted.models[1].atom_energies)
+    forces = [evaluate(m, batch).forces for m in (model, samples.small_network())]
+    assert forces[0].equal(forces[1])
 
 
 def test_a_new_mask_every_step(monkeypatch: pytest.MonkeyPatch) -> None:

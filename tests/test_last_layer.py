@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import ase
 import pytest
@@ -12,9 +13,10 @@ import torch.nn.functional as F
 from samples import batch_of, crystal, rattled
 
 from uqlib import last_layer as module
+from uqlib.batch import Batch
 from uqlib.committee import stack
 from uqlib.last_layer import last_layer
-from uqlib.painn import PaiNN
+from uqlib.painn import Message, PaiNN, Perceptron
 from uqlib.prediction import evaluate
 
 
@@ -45,14 +47,20 @@ def test_slopes_against_finite_differences(structure: ase.Atoms, head: str | Non
     model = samples.small_network(heads=True)
     one = batch_of(structure)
     found = last_layer(model, one, head=head).slopes
+
+    def value(of: Batch, unit: int) -> torch.Tensor:
+        return last_layer(model, of, head=head).hidden[:, unit]
+
     for unit in range(len(found)):
-        expected = samples.slopes(lambda b, unit=unit: last_layer(model, b, head=head).hidden[:, unit], one)
+        expected = samples.slopes(partial(value, unit=unit), one)
         torch.testing.assert_close(found[unit], expected, rtol=1e-6, atol=1e-8)
 
 
 def test_hidden_units_of_a_head(batch) -> None:
     model = samples.small_network(heads=True)
-    atoms = F.silu(model.heads["spread"].inner(evaluate(model, batch).features))
+    head = model.heads["spread"]
+    assert isinstance(head, Perceptron)
+    atoms = F.silu(head.inner(evaluate(model, batch).features))
     expected = torch.zeros(batch.n_structures, atoms.shape[1], dtype=torch.float64)
     torch.testing.assert_close(
         last_layer(model, batch, head="spread").hidden, expected.index_add(0, batch.structure_of_atom, atoms)
@@ -72,7 +80,9 @@ def test_differentiable_where_asked(batch) -> None:
     assert not plain.hidden.requires_grad
     assert not plain.slopes.requires_grad
     last_layer(model, batch, train=True).slopes.square().sum().backward()
-    weight = model.messages[0].filter.weight  # pyright: ignore[reportAttributeAccessIssue]
+    first = model.messages[0]
+    assert isinstance(first, Message)
+    weight = first.filter.weight
     assert weight.grad is not None
     assert weight.grad.abs().max() > 0
     moving = batch.at(batch.positions.clone().requires_grad_(), update_pairs=False)
@@ -109,3 +119,12 @@ def test_refused() -> None:
 
     with pytest.raises(ValueError, match="got a Other, expected PaiNN itself"):
         last_layer(Other(elements=[1], **samples.NETWORK), one)  # pyright: ignore[reportArgumentType]
+
+
+def test_linear_combinations_before_the_way_down(batch) -> None:
+    model = samples.small_network(heads=True)
+    mix = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for head in (None, "spread"):
+        each, mixed = last_layer(model, batch, head=head), last_layer(model, batch, head=head, mix=mix)
+        torch.testing.assert_close(mixed.hidden, each.hidden @ mix)
+        torch.testing.assert_close(mixed.slopes, torch.einsum("hnc,hk->knc", each.slopes, mix))

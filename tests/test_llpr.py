@@ -54,7 +54,8 @@ def test_bayesian_linear_regression(fitted: UncertainLastLayer) -> None:
     std_energy = np.sqrt(np.einsum("si,ij,sj->s", new_energy, posterior, new_energy))
     force_variance = np.einsum("fi,ij,fj->f", new_force, posterior, new_force)
     p = fitted.predict(batch)
-    np.testing.assert_allclose(p.energy_uncertainty, fitted.energy_factor * std_energy, rtol=1e-6)  # pyright: ignore[reportArgumentType]
+    assert p.energy_uncertainty is not None
+    np.testing.assert_allclose(p.energy_uncertainty.numpy(), fitted.energy_factor * std_energy, rtol=1e-6)
     expected = fitted.force_factor * np.sqrt(force_variance.reshape(-1, 3).mean(1))
     np.testing.assert_allclose(p.force_uncertainty, expected, rtol=1e-6)
 
@@ -77,6 +78,9 @@ def test_sized_on_the_validation_set(fitted: UncertainLastLayer) -> None:
     """Errors there have, in the mean, the squares that were predicted."""
     batch = DATA["valid"].batch(cutoff=fitted.cutoff, dtype=torch.float64)
     p = fitted.predict(batch)
+    assert batch.energy is not None
+    assert batch.forces is not None
+    assert p.energy_uncertainty is not None
     assert float(((p.energy - batch.energy) / p.energy_uncertainty).square().mean()) == pytest.approx(1.0, rel=1e-6)
     _, forces = fitted.deviations(batch)
     variance = forces.square().sum(0)
@@ -129,6 +133,8 @@ def test_the_ridge_is_chosen_by_likelihood(fitted: UncertainLastLayer) -> None:
     def nll(ridge: float | None) -> float:
         found = dataclasses.replace(RECIPE, ridge=ridge).fit_to(fitted.model, DATA["train"], DATA["valid"], seed=0)
         result, total = evaluate(found.model, batch), 0.0
+        assert batch.energy is not None
+        assert batch.forces is not None
         for error, parts in zip((result.energy - batch.energy, result.forces - batch.forces), found.deviations(batch),
                                 strict=True):  # fmt: skip
             variance = parts.square().sum(0)
@@ -154,7 +160,8 @@ def test_hidden_units_of_the_readout(fitted: UncertainLastLayer) -> None:
     batch = batch_of(rattled("NH3", 0))
     moved = copy.deepcopy(fitted.model)
     moved.readout.outer.weight[:, 0] += fitted.root[:-1, 3]
-    moved.readout.outer.bias += fitted.root[-1, 3]  # pyright: ignore[reportOperatorIssue]
+    assert moved.readout.outer.bias is not None
+    moved.readout.outer.bias.add_(fitted.root[-1, 3])
     energy, forces = fitted.deviations(batch)
     one, other = evaluate(moved, batch), evaluate(fitted.model, batch)
     torch.testing.assert_close(energy[3], fitted.energy_factor * (one.energy - other.energy), rtol=1e-6, atol=1e-9)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import samples
 import torch
 from samples import batch_of, crystal, rattled
+from torch import nn
 
 from uqlib.batch import Batch
 from uqlib.last_layer import UncertainLastLayer
@@ -22,7 +24,7 @@ from uqlib.methods.shallow import (
     with_heads,
     with_members,
 )
-from uqlib.painn import PaiNN
+from uqlib.painn import Message, PaiNN
 from uqlib.prediction import evaluate
 
 DATA = samples.dataset()
@@ -39,22 +41,25 @@ def batch() -> Batch:
     return batch_of(rattled("NH3", 0), crystal(), rattled("H2O", 1))
 
 
+def head_of(model: PaiNN) -> Any:
+    return model.heads[HEAD]
+
+
 def member_networks(model: PaiNN) -> list[PaiNN]:
     """Each member as a plain network: the trunk, and the mean's last layer plus the member's deviation.
 
     The mean and the members stand on two sets of hidden units, so the plain network's readout has both.
     """
-    head, networks = model.heads[HEAD], []
-    outer = head.outer  # pyright: ignore[reportAttributeAccessIssue]
-    for m in range(outer.weight.shape[1]):
+    networks, head, last = [], head_of(model), model.readout.outer
+    for m in range(head.outer.weight.shape[1]):
         plain = copy.deepcopy(model)
-        inner = plain.readout.inner
-        inner.weight = torch.nn.Parameter(torch.cat([inner.weight, head.inner.weight], dim=1))  # pyright: ignore
-        inner.bias = torch.nn.Parameter(torch.cat([inner.bias, head.inner.bias], dim=1))  # pyright: ignore
-        weight = outer.weight[:, m] - outer.weight.mean(1)
-        bias = (outer.bias[:, m] - outer.bias.mean(1))[:, None]
-        plain.readout.outer.weight = torch.nn.Parameter(torch.cat([model.readout.outer.weight, weight[:, None]]))
-        plain.readout.outer.bias = torch.nn.Parameter(model.readout.outer.bias + bias)  # pyright: ignore
+        readout: Any = plain.readout
+        weight = head.outer.weight[:, m] - head.outer.weight.mean(1)
+        bias = (head.outer.bias[:, m] - head.outer.bias.mean(1))[:, None]
+        readout.inner.weight = nn.Parameter(torch.cat([readout.inner.weight, head.inner.weight], dim=1))
+        readout.inner.bias = nn.Parameter(torch.cat([readout.inner.bias, head.inner.bias], dim=1))
+        readout.outer.weight = nn.Parameter(torch.cat([last.weight, weight[:, None]]))
+        readout.outer.bias = nn.Parameter(last.bias + bias)
         networks.append(plain)
     return networks
 
@@ -105,16 +110,17 @@ def test_the_likelihood_reaches_all_weights(grown: PaiNN, batch: Batch) -> None:
     """Those of the trunk through the spread, too."""
     model = copy.deepcopy(grown).requires_grad_(True)
     with_members(model, batch, train=True).heads[SPREAD][:, 1:].square().sum().backward()
-    head, first = model.heads[HEAD], model.messages[0]
-    for weight in (head.outer.weight, head.inner.weight, first.filter.weight, model.embedding):  # pyright: ignore
-        assert weight.grad is not None  # pyright: ignore[reportAttributeAccessIssue]
-        assert weight.grad.abs().max() > 0  # pyright: ignore[reportAttributeAccessIssue]
+    head, first = head_of(model), model.messages[0]
+    assert isinstance(first, Message)
+    for weight in (head.outer.weight, head.inner.weight, first.filter.weight, model.embedding):
+        assert weight.grad is not None
+        assert weight.grad.abs().max() > 0
 
 
 def test_members_start_on_the_readout_and_leave_the_mean(grown: PaiNN, batch: Batch) -> None:
     model = samples.small_network()
     assert evaluate(grown, batch).forces.equal(evaluate(model, batch).forces)
-    assert grown.heads[HEAD].inner.weight.equal(model.readout.inner.weight)  # pyright: ignore
+    assert head_of(grown).inner.weight.equal(model.readout.inner.weight)
     assert not model.heads
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import ase
 import ase.io
+import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
@@ -102,6 +103,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
     )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch; small networks gain from one")
     parser.set_defaults(run=compare_methods)
 
 
@@ -144,21 +146,18 @@ def compare_methods(arguments: argparse.Namespace) -> None:
         if out.suffix not in (".json", ".md", ".txt"):
             raise Stop(f"--out: got {out.name!r}, expected an ending .json, .md or .txt")
         _check_place(out)
+    if arguments.threads < 1:
+        raise Stop(f"--threads: got {arguments.threads}, expected at least 1")
+    torch.set_num_threads(arguments.threads)
     data = _find_splits(arguments)
     recipes = {name: methods.METHODS[name] for name in arguments.methods or methods.METHODS}
     network = {"features": arguments.features, "interactions": arguments.interactions}
-    found = comparison.compare(
-        data,
-        recipes,
-        network=network,
-        epochs=arguments.epochs,
-        seed=arguments.seed,
-        checkpoints=arguments.checkpoints,
-    )
+    options = {name: getattr(arguments, name) for name in ("epochs", "seed", "checkpoints")}
+    found = comparison.compare(data, recipes, network=network, **options)
     print(found.as_text())
     if out is not None:
-        as_json = out.suffix == ".json"
-        text = json.dumps(found.as_dict(), indent=1) if as_json else found.as_text(markdown=out.suffix == ".md")
+        is_json, is_md = out.suffix == ".json", out.suffix == ".md"
+        text = json.dumps(found.as_dict(), indent=1) if is_json else found.as_text(markdown=is_md)
         storage.write_atomically(out, f"{text}\n".encode())
         print(f"saved {out}")
 

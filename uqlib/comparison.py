@@ -70,7 +70,7 @@ class Comparison:
         }
 
     def _costs(self) -> list[tuple[str, ...]]:
-        rows = [("method", "training", "×", "prediction of a structure", "×", "memory", "×")]
+        rows: list[tuple[str, ...]] = [("method", "training", "×", "prediction of a structure", "×", "memory", "×")]
         for method, cost in {"one network": self.plain, **self.cost}.items():
             cells = (f"{cost.training:.1f} s", f"{1e3 * cost.inference:.3f} ms", f"{cost.memory / 1e6:.1f} MB")
             times = [f"{ratio:.1f}" for ratio in cost.relative_to(self.plain)]

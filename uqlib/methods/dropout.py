@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from uqlib.committee import Committee
 from uqlib.datasets import Dataset
 from uqlib.painn import Dense, PaiNN, Perceptron
+from uqlib.prediction import evaluate
 from uqlib.single import SingleNetwork
 
 
@@ -66,7 +67,7 @@ class Dropout(SingleNetwork):
         thinned = []
         for number in range(self.draws):
             self.draw_masks(trained.model, np.random.SeedSequence((seed, number, self.draws)))
-            thinned.append(finished(trained.model))
+            thinned.append(referred(finished(trained.model), train))
         return Committee(thinned, histories=[trained.history])
 
     def draw_masks(self, model: PaiNN, seed: np.random.SeedSequence) -> None:
@@ -99,6 +100,22 @@ def finished(model: PaiNN) -> PaiNN:
             assert isinstance(owner, Dense)
             plain.get_parameter(name).copy_(owner.weight)
     return plain
+
+
+@torch.no_grad()
+def referred(model: PaiNN, data: Dataset) -> PaiNN:
+    """`model` with the reference energies that suit the labels of `data` best, by least squares.
+
+    Missing units shift all energies of a network by about the same, and differently in each: differences that say
+    nothing of the structure, and hide those that do.
+    """
+    batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
+    assert batch.energy is not None
+    kinds = torch.nn.functional.one_hot(model.species(batch.atomic_numbers), len(model.atom_energies)).double()
+    counts = kinds.new_zeros(batch.n_structures, kinds.shape[1]).index_add(0, batch.structure_of_atom, kinds)
+    missing = batch.energy - evaluate(model, batch).energy
+    model.atom_energies.add_(torch.linalg.pinv(counts) @ missing)
+    return model
 
 
 def thinnings(model: PaiNN) -> list[Thinning]:
