@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from sklearn import mixture
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from uqlib.datasets import Dataset
@@ -43,10 +44,12 @@ class Mixture(AtomScore):
 
     def log_likelihood(self, coordinates: Tensor) -> Tensor:
         """(n, D) whitened coordinates to (n,): log Σ_k w_k N(x; μ_k, Σ_k), summed in log space."""
-        scaled = torch.einsum("nkd,kde->nke", coordinates.unsqueeze(1) - self.means, self.precision_factors)
+        offset = coordinates.unsqueeze(1) - self.means
+        scaled = torch.einsum("nkd,kde->nke", offset, self.precision_factors)
         log_volume = self.precision_factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        log_norm = self.log_weights + log_volume - 0.5 * self.means.shape[1] * math.log(2 * math.pi)
-        return torch.logsumexp(log_norm - 0.5 * scaled.square().sum(-1), dim=1)
+        log_norm = log_volume - 0.5 * self.means.shape[1] * math.log(2 * math.pi)
+        exponent = -0.5 * scaled.square().sum(-1)
+        return torch.logsumexp(self.log_weights + log_norm + exponent, dim=1)
 
     def raw(self, features: Tensor) -> Tensor:
         """Negative log likelihood."""
@@ -134,6 +137,7 @@ class GaussianMixture(FeatureDistance):
             n_init=STARTS if components > 1 else 1,
             max_iter=STEPS,
         )
-        with warnings.catch_warnings():
+        # As many threads as torch may use: more only wait for one another where the points are few.
+        with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # it is asked instead
             return gaussians.fit(points)
