@@ -127,6 +127,7 @@ class Evidential(MaximumLikelihood):
     """The recipe. `likelihood`: "components", or "norm" as in the study; `regulariser`: λ of eq. 10."""
 
     regulariser: float = 0.01
+    warm_up: float = 0.0  # the tails of a t forgive the large errors of the beginning, and ranking is better without
 
     def __post_init__(self) -> None:
         super().__post_init__()
