@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("features",),
     ("methods",),
     ("calibration", "attack", "dynamics", "calculator"),
-    ("oracles", "toy"),
+    ("oracles", "toy", "toy_posterior"),
     ("active_learning",),
     ("plots", "viewers"),
     ("study", "baseline", "costs"),
