@@ -15,6 +15,8 @@ from .suite import METRICS, Scores
 
 QUESTIONS = {"accuracy": "How large are the errors?", "order": "Right order?", "size": "Right size?"}
 
+CELL = "text-align:left;padding:0.15em 0.8em 0.15em 0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -78,19 +80,19 @@ class Report:
         return "\n".join([*lines, "", *(f"{note}  " for note in self.notes)]).rstrip()
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in ("", *self._header(), "ideal"))
+        head = "".join(f'<th style="{CELL}">{escape(cell)}</th>' for cell in ("", *self._header(), "ideal"))
         body, question = "", ""
         for asked, row in self._table():
             if asked != question:
                 body += f'<tr><th colspan="{len(row)}" style="text-align:left">{QUESTIONS[asked]}</th></tr>'
                 question = asked
-            cells = "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row)
+            cells = "".join(f'<td style="{CELL}">{escape(cell)}</td>' for cell in row)
             body += f"<tr>{cells}</tr>"
         notes = "<br>".join(escape(note) for note in self.notes)
         caption = f'<caption style="caption-side:top">{escape(self.title)}</caption>'
         table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        style = "overflow-x:auto;font-size:0.8em;white-space:nowrap"
-        return f'<div style="{style}">{table}</div><p style="font-size:0.8em">{notes}</p>'
+        style = "overflow-x:auto;font-size:0.75em;white-space:nowrap"
+        return f'<div style="{style}">{table}</div><p style="font-size:0.75em">{notes}</p>'
 
     def _header(self) -> list[str]:
         return [f"{column.name} ({column.predictions})" for column in self.columns]
