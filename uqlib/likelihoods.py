@@ -185,9 +185,10 @@ class SelfAssessing(ABC):
     def rescaled(self, valid: Dataset) -> Any:
         """A copy whose uncertainties are of the right size on average over `valid`, by a factor for each quantity.
 
-        The weights that are kept are the average of those that training passed through. They err less on the training
-        data than any of these, whose errors the heads learnt, and more on others. The factors, roots of the mean of
-        (error/σ)², make up for both; the likelihood of a Gaussian is highest there.
+        While the learning rate is high, each step shifts the energies of all structures together. The heads learn the
+        size of that, and are left behind when the rate falls. Also, the weights that are kept, a running average, err
+        less on the training data than those whose errors the heads saw, and more on other data. The factors, roots of
+        the mean of (error/σ)², make up for all of this; the likelihood of a Gaussian is highest there.
         """
         force = energy = 0.0
         for chosen in torch.arange(len(valid)).split(100):
