@@ -45,7 +45,9 @@ class Comparison:
                     values = getattr(scores[split], quantity)
                     rows.append((method, *("–" if values[m] is None else str(values[m]) for m in METRICS)))
                 blocks.append(_block(f"{split}{star}: {quantity}", rows, markdown))
-        blocks.append(_block("cost, and how many times that of one network", self._costs(), markdown))
+        blocks.append(
+            _block("cost in processor time and memory, and how many times that of one network", self._costs(), markdown)
+        )
         if not all(found.grouped for found in any_method.values()):
             note = "frames of one path or trajectory: the error bars take them as independent and are too small"
             blocks.append(f"{chr(92) if markdown else ''}* {note}")
@@ -63,7 +65,7 @@ class Comparison:
 
         return {
             "title": self.title,
-            "units": {"MAE, RMSE": "meV/atom, meV/Å", "training": "s", "inference": "s", "memory": "bytes"},
+            "units": {"MAE, RMSE": "meV/atom, meV/Å", "training, inference": "s of the processor", "memory": "bytes"},
             "scores": {m: {split: plain(s) for split, s in found.items()} for m, found in self.scores.items()},
             "cost": {m: dataclasses.asdict(cost) for m, cost in self.cost.items()},
             "one network": dataclasses.asdict(self.plain),

@@ -20,7 +20,7 @@ from uqlib.prediction import Predictor, evaluate
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """On this machine, with as many threads as torch now has."""
+    """On this machine, with as many threads as torch now has. Times are of the processor."""
 
     training: float  # s
     inference: float  # s for each structure, in the batch that was given
@@ -32,7 +32,7 @@ class Cost:
 
 
 def measure(predictor: Predictor | PaiNN, batch: Batch, *, training: float, repeats: int = 5) -> Cost:
-    """The cost of `predictor`, or of a plain network; `training` is the time its `fit` took, s.
+    """The cost of `predictor`, or of a plain network; `training` is what `seconds` found for its `fit`.
 
     Inference is the median of `repeats` predictions after one that is not counted. Raises ValueError for none.
     """
@@ -48,10 +48,14 @@ def measure(predictor: Predictor | PaiNN, batch: Batch, *, training: float, repe
 
 
 def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
-    """How long a call took on the wall, and what it returned."""
-    start = time.perf_counter()
+    """Processor time of a call, all threads of this process together, and what it returned.
+
+    Not time on the wall, which grows with whatever else the machine does. Other processes, and accelerators, are not
+    counted.
+    """
+    start = time.process_time()
     result = call()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 def peak_memory(call: Callable[[], object]) -> int:
