@@ -147,6 +147,15 @@ def test_without_labels() -> None:
     assert "half" in repr(half)
 
 
+def test_repr_says_that_a_set_is_partial_and_fits_a_page() -> None:
+    data = samples.dataset()
+    card = {"level": "a level of theory " * 8, "complete": False, "labelled": 3, "planned": 70}
+    text = repr(datasets.Dataset(name="partial", atoms=data.atoms, splits=data.splits, card=card))
+    assert "3 of 70 planned" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 76
+    assert "planned" not in repr(data)
+
+
 def test_repr_says_what_one_wants_to_know() -> None:
     text = repr(samples.dataset())
     for words in ("molecules: 20 structures of H2O, H3N, O2", "eV/atom", "eV/Å", "train 12, valid 4, test 4"):

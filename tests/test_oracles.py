@@ -188,6 +188,22 @@ def test_interleave_is_even():
     assert names == ["a0", "b0", "a1", "a2", "b1", "a3", "a4", "b2", "a5"]
 
 
+@needs_cp2k
+def test_a_stored_silica_frame_can_be_labelled_again(capsys):
+    """The smallest cell that is labelled: a crystal of 36 atoms takes a minute or so."""
+    folder = campaign.DATA / "silica"
+    stored = [
+        (len(atoms), path.stem, k)
+        for path in folder.glob("*.xyz")
+        for k, atoms in enumerate(campaign.read_frames(path))
+    ]
+    if not stored:
+        pytest.skip("silica has no labels yet")
+    _, split, index = min(stored)
+    assert relabel.main(["silica", split, str(index)]) == 0
+    assert "agrees" in capsys.readouterr().out
+
+
 @needs_pyscf
 def test_a_stored_ammonia_frame_can_be_labelled_again(monkeypatch, capsys):
     assert relabel.main(["ammonia", "train", "0"]) == 0

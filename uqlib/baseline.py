@@ -56,8 +56,11 @@ def intervals(errors: Mapping[str, SplitErrors]) -> dict[str, tuple[float, float
 
 
 def table(errors: Mapping[str, SplitErrors]) -> str:
-    """Split -> errors, as lines of text. The last column holds the force error relative to the mean force component."""
-    rows: list[tuple[str, ...]] = [("split", "structures", "energy MAE (meV/atom)", "force MAE (meV/Å)", "relative")]
+    """Split -> mean absolute errors, as lines of text for a page 76 characters wide.
+
+    The last column holds the force error relative to the mean size of a force component.
+    """
+    rows: list[tuple[str, ...]] = [("split", "frames", "energy (meV/atom)", "force (meV/Å)", "relative")]
     for name, found in errors.items():
         mae = 1000 * float(found.atom_error.mean()) if found.force is None else found.force.value
         rows.append(
@@ -75,7 +78,7 @@ def table(errors: Mapping[str, SplitErrors]) -> str:
         for row in rows
     ]
     if not all(found.grouped for found in errors.values()):
-        lines.append("* one trajectory or scan: frames taken as independent, error bars too small")
+        lines.append("* one scan or trajectory: frames taken as independent, error bars too small")
     return "\n".join(lines)
 
 

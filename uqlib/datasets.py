@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,7 +141,12 @@ class Dataset:
         shown = ", ".join(formulas[:3]) + (f" and {len(formulas) - 3} more" if len(formulas) > 3 else "")
         lines = [
             f"{self.name}: {len(self)} structures of {shown}",
-            f"  level of theory   {self.card.get('level', 'not stated')}",
+            textwrap.fill(
+                str(self.card.get("level", "not stated")),
+                width=76,
+                initial_indent="  level of theory   ",
+                subsequent_indent=" " * 20,
+            ),
         ]
         known = [{} if frame.calc is None else frame.calc.results for frame in self.atoms]
         if energies := [r["energy"] / len(a) for r, a in zip(known, self.atoms, strict=True) if "energy" in r]:
@@ -150,7 +156,11 @@ class Dataset:
             lines.append(f"  force on an atom  {size.mean():.2f} on average, {size.max():.2f} at most, eV/Å")
         if self.splits:
             counts = ", ".join(f"{name} {len(indices)}" for name, indices in self.splits.items())
-            lines.append(f"  splits            {counts}")
+            if not self.card.get("complete", True):
+                counts += f" (partial: {self.card['labelled']} of {self.card['planned']} planned)"
+            lines.append(
+                textwrap.fill(counts, width=76, initial_indent="  splits            ", subsequent_indent=" " * 20)
+            )
         return "\n".join(lines)
 
 
