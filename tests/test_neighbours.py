@@ -38,7 +38,7 @@ def test_distances_are_those_of_scikit_learn(k: int, per_element: bool) -> None:
         theirs = neighbors.NearestNeighbors(n_neighbors=k).fit(train)
         expected = theirs.kneighbors(new)[0].mean(1)
         np.testing.assert_allclose(ours.distance(torch.as_tensor(new)).numpy(), expected, rtol=1e-9)
-        among = theirs.kneighbors()[0].mean()  # of the points themselves, none its own neighbour; some are twins, at no distance
+        among = theirs.kneighbors()[0].mean()  # among the points; some are twins, at no distance
         assert float(ours.typical) == pytest.approx(np.log(among), abs=1e-5)
         score = ours(features_of("valid", number))
         np.testing.assert_allclose(score.numpy(), np.log(expected / among), atol=1e-5)
