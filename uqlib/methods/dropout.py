@@ -102,7 +102,6 @@ def finished(model: PaiNN) -> PaiNN:
     return plain
 
 
-@torch.no_grad()
 def referred(model: PaiNN, data: Dataset) -> PaiNN:
     """`model` with the reference energies that suit the labels of `data` best, by least squares.
 

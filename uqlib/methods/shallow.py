@@ -125,7 +125,6 @@ class Shallow(SingleNetwork):
         return fitted.sized(valid) if self.sized else fitted
 
 
-@torch.no_grad()
 def with_heads(model: PaiNN, members: int, *, seed: int) -> PaiNN:
     """A copy of a trained network that has members, too: on the hidden units of the readout, with weights by chance.
 
