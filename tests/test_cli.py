@@ -17,6 +17,7 @@ import torch
 
 from uqlib import datasets, methods, study, training
 from uqlib.__main__ import main
+from uqlib.calibration import Calibrated, calibrate
 from uqlib.metrics import mae
 from uqlib.prediction import predict
 
@@ -132,6 +133,19 @@ def test_predict(model: Path, labelled: Path, tmp_path: Path) -> None:
     assert [f.info["energy_uncertainty"] for f in frames] == pytest.approx(expected.energy_uncertainty.tolist())  # pyright: ignore[reportOptionalMemberAccess]
     assert frames[0].info["uncertainty_unit"] == "eV/Å"
     np.testing.assert_allclose([f.info["REF_energy"] for f in frames], data.energies, rtol=1e-9)
+
+
+def test_predict_with_a_calibrated_model(model: Path, labelled: Path, tmp_path: Path) -> None:
+    fitted, data = methods.load(model), datasets.read(labelled)
+    calibrator = calibrate("scalar", predict(fitted, data), data)
+    Calibrated(fitted, calibrator).save(tmp_path / "calibrated.uq")
+    spreads = []
+    for path in (model, tmp_path / "calibrated.uq"):
+        assert main(["predict", str(path), str(labelled), "--out", str(tmp_path / "out.xyz")]) == 0
+        spreads.append(np.concatenate([f.arrays["force_uncertainty"] for f in ase.io.iread(tmp_path / "out.xyz")]))
+    ratio = spreads[1] / spreads[0]
+    assert ratio.std() < 1e-5 * ratio.mean()
+    assert abs(ratio.mean() - 1) > 0.01
 
 
 def test_predict_without_labels(model: Path, tmp_path: Path) -> None:

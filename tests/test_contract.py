@@ -5,6 +5,7 @@ A new method is one line in `RECIPES`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from samples import batch_of, crystal, rattled
 from torch import Tensor
 
-from uqlib import methods
+from uqlib import datasets, methods, metrics
 from uqlib.batch import Batch
 from uqlib.methods import Ensemble
 from uqlib.methods.dropout import Dropout
@@ -127,6 +128,19 @@ def test_the_uncertainty_says_something(exact: Fitted) -> None:
     p = exact.predict(batch)
     assert p.force_uncertainty.std() > 1e-3 * p.force_uncertainty.abs().mean()
     assert by_structure(p, batch).std() > 0
+
+
+def test_defaults_on_ammonia(method: str) -> None:
+    """A few epochs of small networks on real data: all is a number far from the training set, and forces are learnt."""
+    data, recipe = datasets.load("ammonia"), methods.METHODS[method]
+    brief: Any = {"network": {"features": 16, "interactions": 2}, "settings": replace(recipe.settings, epochs=6)}  # pyright: ignore
+    fitted = replace(recipe, **brief).fit(data["train"], data["valid"], seed=0, progress=False)  # pyright: ignore
+    far, near = predict(fitted, data["hot"]), predict(fitted, data["test"])
+    for values in (far.energy, far.forces, far.force_uncertainty, far.energy_uncertainty):
+        assert values is None or torch.isfinite(values).all()
+    reference = torch.as_tensor(data["test"].forces)
+    assert metrics.mae(near.forces, reference) < 0.8 * reference.abs().mean()
+    assert far.force_uncertainty.median() > near.force_uncertainty.median()
 
 
 def test_seeds(method: str, fitted: Fitted) -> None:

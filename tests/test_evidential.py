@@ -16,7 +16,6 @@ from samples import batch_of, crystal, rattled
 from scipy import integrate, stats
 from torch import Tensor
 
-from uqlib import datasets
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.likelihoods import SMALLEST, Form
@@ -323,18 +322,6 @@ def test_the_weight_of_the_regulariser_is_used() -> None:
     without, much = (fitted.evidence(evaluate(fitted.model, batch), batch)[0] for fitted in fits)
     total: Callable[[Evidence], Tensor] = lambda known: 2 * known.nu + known.alpha  # noqa: E731
     assert total(much).mean() < 0.8 * total(without).mean()
-
-
-def test_defaults_on_ammonia() -> None:
-    """A few epochs: all is a number, and the errors fall."""
-    data = datasets.load("ammonia")
-    recipe = Evidential(network={"features": 16}, settings=Settings(epochs=6, schedule="cosine"))
-    fitted = recipe.fit(data["train"], data["valid"], seed=0, progress=False)
-    p = predict(fitted, data["hot"])
-    assert torch.isfinite(p.force_uncertainty).all()
-    assert p.energy_uncertainty is not None
-    assert torch.isfinite(p.energy_uncertainty).all()
-    assert fitted.history[-1]["force_mae"] < 0.8 * fitted.history[0]["force_mae"]
 
 
 @pytest.mark.parametrize(

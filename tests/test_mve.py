@@ -16,7 +16,7 @@ from samples import batch_of, crystal, rattled
 from scipy import stats
 from torch import Tensor
 
-from uqlib import datasets, likelihoods
+from uqlib import likelihoods
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.methods.mve import FittedMeanVariance, GaussianLoss, MeanVariance, gaussian_nll, variances
@@ -269,18 +269,6 @@ def test_interrupted_training_goes_on(tmp_path) -> None:
     states = first.model.state_dict(), again.model.state_dict()
     assert all(states[0][name].equal(states[1][name]) for name in states[0])
     assert first.history == again.history
-
-
-def test_defaults_on_ammonia() -> None:
-    """A few epochs: all is a number, and the errors fall."""
-    data = datasets.load("ammonia")
-    recipe = MeanVariance(network={"features": 16}, settings=Settings(epochs=6, schedule="cosine"))
-    fitted = recipe.fit(data["train"], data["valid"], seed=0, progress=False)
-    p = predict(fitted, data["hot"])
-    assert torch.isfinite(p.force_uncertainty).all()
-    assert p.energy_uncertainty is not None
-    assert torch.isfinite(p.energy_uncertainty).all()
-    assert fitted.history[-1]["force_mae"] < 0.8 * fitted.history[0]["force_mae"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib import comparison, datasets, methods, storage, study
+from uqlib import calibration, comparison, datasets, methods, storage, study
 from uqlib.datasets import Dataset
 from uqlib.prediction import Prediction, predict
 from uqlib.training import Settings
@@ -167,7 +167,7 @@ def predict_file(arguments: argparse.Namespace) -> None:
     if arguments.out.suffix not in (".xyz", ".extxyz"):
         raise Stop(f"--out: got {arguments.out.name!r}, expected an ending .xyz or .extxyz")
     _check_place(arguments.out)
-    predictor = methods.load(arguments.model)
+    predictor = calibration.load(arguments.model)
     data = datasets.read(arguments.file)
     frames = _with_predictions(data, predict(predictor, data))
     text = io.StringIO()

@@ -15,7 +15,7 @@ from uqlib.costs import Cost, seconds
 from uqlib.datasets import Dataset
 from uqlib.painn import PaiNN
 from uqlib.prediction import predict
-from uqlib.single import SingleNetwork
+from uqlib.single import AfterTraining, SingleNetwork
 from uqlib.study import METRICS, Scores
 from uqlib.training import Settings
 
@@ -93,9 +93,9 @@ def compare(
 ) -> Comparison:
     """Train all `recipes` on `train` and `valid`, each with networks of the same size and as many epochs.
 
-    Recipes that add an uncertainty to a trained network (`fit_to`), or continue its training (`continue_from`), share
-    one; its training counts in full for each of them. Scored on all other splits. With `checkpoints`, a folder, an
-    interrupted comparison continues; what is then read and not trained again is missing from the times.
+    Recipes that add an uncertainty to a trained network (`AfterTraining`), or continue its training (`continue_from`),
+    share one; its training counts in full for each of them. Scored on all other splits. With `checkpoints`, a folder,
+    an interrupted comparison continues; what is then read and not trained again is missing from the times.
 
     Raises ValueError for no recipes, for data without the two splits or others to score, and for what `Settings`,
     `PaiNN` and the recipes refuse.
@@ -132,11 +132,11 @@ def compare(
 
 
 def _trains_alone(recipe: Any) -> bool:
-    return not (hasattr(recipe, "fit_to") or hasattr(recipe, "continue_from"))
+    return not (isinstance(recipe, AfterTraining) or hasattr(recipe, "continue_from"))
 
 
 def _fit(recipe: Any, model: PaiNN, train: Dataset, valid: Dataset, seed: int, progress: bool) -> Any:
-    if hasattr(recipe, "fit_to"):
+    if isinstance(recipe, AfterTraining):
         return recipe.fit_to(model, train, valid, seed=seed)
     if hasattr(recipe, "continue_from"):
         return recipe.continue_from(model, train, valid, seed=seed, progress=progress)

@@ -22,7 +22,7 @@ from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.painn import PaiNN
 from uqlib.prediction import Prediction, evaluate
-from uqlib.single import SingleNetwork
+from uqlib.single import AfterTraining
 
 ALL = 0  # stands for all elements where atomic numbers stand
 BATCH = 100  # structures evaluated at a time
@@ -183,7 +183,7 @@ class FeaturePredictor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureDistance(SingleNetwork, ABC):
+class FeatureDistance(AfterTraining):
     """A recipe that trains one network as ever and then looks at the features of its training atoms.
 
     `per_element`: atoms are compared with training atoms of their own element. Features of different elements lie in
@@ -199,18 +199,6 @@ class FeatureDistance(SingleNetwork, ABC):
             raise ValueError(f"variance: got {self.variance}, expected a share, 0 < variance <= 1")
         if self.max_dimension < 1:
             raise ValueError(f"max_dimension: got {self.max_dimension}, expected at least 1")
-
-    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> FeaturePredictor:
-        """Train one network, then `fit_to` it."""
-        start = self.untrained(train, valid, seed=seed)
-        trained = self.train_network(start, train, valid, seed=seed, progress=progress)
-        fitted = self.fit_to(trained.model, train, valid, seed=seed)
-        fitted.history = trained.history
-        return fitted
-
-    @abstractmethod
-    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> FeaturePredictor:
-        """The predictor around a trained network. `train` is what it was trained on; `valid` is not looked at."""
 
     def training_features(self, model: PaiNN, train: Dataset) -> dict[int, Tensor]:
         """Element, or `ALL`, -> features (n, F) of its training atoms, in float64."""

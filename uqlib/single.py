@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from uqlib.datasets import Dataset
 from uqlib.losses import EnergyForceLoss, Loss
 from uqlib.painn import PaiNN
-from uqlib.prediction import Predictor, evaluate
+from uqlib.prediction import evaluate
 from uqlib.training import Evaluator, Settings, Trained, train
 
 
@@ -66,9 +67,18 @@ class SingleNetwork:
         )
 
 
-class AfterTraining(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class AfterTraining(SingleNetwork, ABC):
     """A recipe whose uncertainty is added to a trained network and leaves its energies and forces alone."""
 
-    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> Predictor:
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> Any:
+        """Train one network, then `fit_to` it."""
+        start = self.untrained(train, valid, seed=seed)
+        trained = self.train_network(start, train, valid, seed=seed, progress=progress)
+        fitted = self.fit_to(trained.model, train, valid, seed=seed)
+        fitted.history = trained.history
+        return fitted
+
+    @abstractmethod
+    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> Any:
         """The predictor around `model`, which may serve several recipes. `train` is what it was trained on."""
-        ...

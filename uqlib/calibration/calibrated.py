@@ -66,7 +66,7 @@ class Calibrated:
             inner = Path(folder) / "predictor.uq"
             inner.write_bytes(payload["predictor"].numpy().tobytes())
             # `methods` stands lower and knows nothing of calibration; one calibration may lie on another.
-            predictor = cls.load(inner) if storage.kind_of(inner) == KIND else methods.load(inner)
+            predictor = load(inner)
         plain = payload["calibrator"]
         maps = {
             "forces": {number: _from_plain(found) for number, found in plain["forces"].items()},
@@ -84,3 +84,8 @@ def _to_plain(found: Map) -> dict[str, Any]:
 
 def _from_plain(plain: dict[str, Any]) -> Map:
     return MAPS[plain["map"]](**{name: value for name, value in plain.items() if name != "map"})
+
+
+def load(path: str | Path) -> Predictor:
+    """Any fitted predictor that was saved, calibrated or not; errors as `methods.load`."""
+    return Calibrated.load(path) if storage.kind_of(path) == KIND else methods.load(path)

@@ -20,14 +20,14 @@ from uqlib.last_layer import UncertainLastLayer, last_layer, size
 from uqlib.losses import EnergyForceLoss
 from uqlib.painn import PaiNN
 from uqlib.prediction import evaluate
-from uqlib.single import SingleNetwork
+from uqlib.single import AfterTraining
 
 RIDGES = tuple(10.0**power for power in range(-10, 1))
 STRUCTURES_AT_ONCE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastLayer(SingleNetwork):
+class LastLayer(AfterTraining):
     """The recipe. `ridge`: the regulariser, as a share of the mean curvature; None: chosen on the validation set."""
 
     ridge: float | None = None
@@ -37,14 +37,6 @@ class LastLayer(SingleNetwork):
             raise ValueError(f"ridge: got {self.ridge}, expected a positive number, or None to have it chosen")
         if not isinstance(self.loss, EnergyForceLoss):
             raise ValueError(f"loss: got {self.loss!r}, expected an EnergyForceLoss: its curvature is what is inverted")
-
-    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> UncertainLastLayer:
-        """Train one network, then `fit_to` it."""
-        model = self.untrained(train, valid, seed=seed)
-        trained = self.train_network(model, train, valid, seed=seed, progress=progress)
-        fitted = self.fit_to(trained.model, train, valid, seed=seed)
-        fitted.history = trained.history
-        return fitted
 
     def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> UncertainLastLayer:
         """The uncertainty of a network trained on `train`; nothing is random, `seed` is there for the contract.
