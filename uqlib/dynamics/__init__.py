@@ -1,0 +1,39 @@
+"""Molecular dynamics on any `Predictor`: many replicas in one batch, watched by their uncertainty.
+
+`simulate` runs them and returns `Trajectories`; rules say what "broken" means; `survival` and `structure` look at what
+came out. Written here although `torch-sim-atomistic` (Cohen et al. 2025) integrates batches, too, and does so well on a
+GPU: its noise comes from torch's global generator, so that a replica's path depends on which others run beside it; it
+searches neighbours anew at every step (no skin); a replica cannot leave a running batch; its HDF5 files do not survive
+being killed while they are open; and it brings PyTables and h5py. What is needed here is a few hundred lines.
+"""
+
+from .integrators import Integrator, Langevin, NoseHoover, VelocityVerlet
+from .randomness import thermal
+from .rules import BondLengths, ClosestContact, Coordination, PotentialEnergy, Rule, Temperature
+from .simulation import simulate
+from .structure import bond_angles, distances, rdf
+from .survival import Survival, survival, survival_over_seeds
+from .trajectories import Ending, Trajectories
+
+__all__ = [
+    "BondLengths",
+    "ClosestContact",
+    "Coordination",
+    "Ending",
+    "Integrator",
+    "Langevin",
+    "NoseHoover",
+    "PotentialEnergy",
+    "Rule",
+    "Survival",
+    "Temperature",
+    "Trajectories",
+    "VelocityVerlet",
+    "bond_angles",
+    "distances",
+    "rdf",
+    "simulate",
+    "survival",
+    "survival_over_seeds",
+    "thermal",
+]
