@@ -483,8 +483,8 @@ def test_frames_from_dynamics() -> None:
     torch.testing.assert_close(best, found.sort(descending=True).values[:3], rtol=1e-5, atol=1e-9)
     again = plain_dynamics(model, seeds, number=100, **options)
     np.testing.assert_array_equal(again[0].positions, everything[0].positions)
-    other = plain_dynamics(model, seeds, number=100, **{**options, "seed": 1})
-    assert np.abs(np.sort(other[0].positions, 0) - np.sort(everything[0].positions, 0)).max() > 1e-3
+    one, other = (plain_dynamics(model, seeds.take([0]), number=2, **{**options, "seed": k}) for k in (0, 1))
+    assert np.abs(one[0].positions - other[0].positions).max() > 1e-3
     with pytest.raises(ValueError, match="steps: got 0"):
         plain_dynamics(model, seeds, number=1, **{**options, "steps": 0})
     with pytest.raises(ValueError, match="temperature: got -5"):
