@@ -143,7 +143,8 @@ class Run:
         except ValueError:
             collided = [place for place in range(len(self.live)) if self._refused(place)]
             self._end(dict.fromkeys(collided, ("broken", "atoms on top of each other")))
-            self.batch = self.pairs.at(self.state.positions)
+            if self.live:
+                self.batch = self.pairs.at(self.state.positions)
 
     def _refused(self, place: int) -> bool:
         """Whether a search for the pairs of this replica fails, and with it that of the whole batch."""

@@ -6,6 +6,7 @@ least so long. The estimator of Kaplan and Meier, J. Am. Stat. Assoc. 53, 457 (1
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,10 @@ def survival(durations: ArrayLike, broken: ArrayLike, *, level: float = 0.95) ->
     durations, broken = _checked(durations, broken)
     last = float(durations.max())
     curve = ecdf(CensoredData(uncensored=durations[broken], right=durations[~broken])).sf
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.filterwarnings(
+            "ignore", "The confidence interval is undefined"
+        )  # where the fraction is 1 or 0, see below
         band = curve.confidence_interval(confidence_level=level, method="log-log")
     times = np.concatenate([[0.0], curve.quantiles, [last]])
     fraction, low, high = (
