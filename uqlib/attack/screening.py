@@ -52,7 +52,7 @@ def screen(
 ) -> Screening:
     """Sort candidates into those worth a label and the rest. Each gets the first reason that applies, in this order:
 
-    * "not finite": positions or cell are not, or the prediction is not, or its attack had stopped early
+    * "not finite": positions or cell are not, or the prediction is not, or its attack stopped for such a reason
     * "too close": two atoms nearer than `closest` times the sum of their covalent radii (Cordero et al. 2008)
     * "too certain": uncertainty not above that percentile of the known structures' uncertainty
     * "duplicate": `aligned_rmsd` below `rmsd` Å to a known structure, or to a more uncertain candidate that is kept
@@ -71,11 +71,14 @@ def screen(
     reasons = [""] * len(structures)
     contact, uncertainty, nearest = (np.full(len(structures), np.nan) for _ in range(3))
     for k, atoms in enumerate(structures):
-        if "stopped" in atoms.info or not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell).all()):
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell).all()):
             reasons[k] = "not finite"
             continue
         contact[k] = closest_contact(atoms)
-        reasons[k] = "too close" if contact[k] < closest else ""
+        if contact[k] < closest:
+            reasons[k] = "too close"
+        elif "stopped" in atoms.info:
+            reasons[k] = "not finite"
     if possible := [k for k, reason in enumerate(reasons) if not reason]:
         uncertainty[possible] = uncertainty_of(predictor, [structures[k] for k in possible], dtype)
     for k in possible:
