@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from uqlib.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR,
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+MISSING = "PySCFOracle needs PySCF: pip install pyscf==2.14.0 (or `uqlib[oracles]`)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,14 @@ class PySCFOracle:
         if self.level not in _FUNCTIONALS:
             raise ValueError(f"level={self.level!r} is unknown; expected one of {sorted(_FUNCTIONALS)}")
 
+    @property
+    def version(self) -> str:
+        """Of PySCF, as installed: labels of another version are other labels. Raises as `label` where it is missing."""
+        try:
+            return f"PySCF {metadata.version('pyscf')}"
+        except metadata.PackageNotFoundError as error:
+            raise ImportError(MISSING) from error
+
     def label(self, atoms: Atoms) -> Atoms:
         """Label one isolated molecule: energy in eV, forces (N, 3) in eV/Å.
 
@@ -68,7 +79,7 @@ class PySCFOracle:
         try:
             from pyscf import dft, gto, lib
         except ImportError as error:
-            raise ImportError("PySCFOracle needs PySCF: pip install pyscf==2.14.0 (or `uqlib[oracles]`)") from error
+            raise ImportError(MISSING) from error
         lib.num_threads(self.threads)
         positions = atoms.positions / ANGSTROM_PER_BOHR
         geometry = list(zip(atoms.get_chemical_symbols(), positions.tolist(), strict=True))

@@ -1,0 +1,198 @@
+"""The loop itself. Every step leaves a file when it is done, and is skipped when the file is there."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+
+from uqlib import methods
+from uqlib.active_learning.history import Generation, History, generation_folder, predictor_path
+from uqlib.active_learning.labels import LabelStore, identity, rounded_copy
+from uqlib.active_learning.measures import Measure
+from uqlib.active_learning.proposals import Candidates, Proposal
+from uqlib.datasets import Dataset
+from uqlib.oracles import Oracle
+from uqlib.prediction import Method, Predictor
+from uqlib.storage import write_atomically
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveLearning:
+    """The recipe: `method` is fitted, `propose` looks for geometries, `oracle` labels them, and again.
+
+    `generations` rounds of at most `labels` labels each. A share of the new ones, `valid_share`, goes to the validation
+    set, spread evenly over their order, so that early stopping sees the new region too.
+    """
+
+    method: Method
+    oracle: Oracle
+    propose: Proposal
+    generations: int = 3
+    labels: int = 10
+    valid_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.generations < 1 or self.labels < 1:
+            raise ValueError(f"generations, labels: got {self.generations}, {self.labels}, expected at least 1 of each")
+        if not 0 <= self.valid_share < 1:
+            raise ValueError(f"valid_share: got {self.valid_share}, expected at least 0 and less than 1")
+
+    def run(
+        self,
+        train: Dataset,
+        valid: Dataset,
+        *,
+        seed: int,
+        folder: str | Path,
+        labels: str | Path | None = None,
+        measures: Mapping[str, Measure] | None = None,
+        executor: Executor | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Run all generations, or those that `folder` does not hold yet.
+
+        Args:
+            train, valid: where to begin.
+            seed: of everything random: initial weights, the choice of seeds, the attacks. Same seed, same history.
+            folder: of this run: fitted predictors, candidates, records (`generation-0/`, ...) and a readable `log.txt`.
+            labels: folder of labels, which several runs may share; None: `folder/labels`.
+            measures: name -> what to follow; taken of every generation's predictor.
+            executor: labels there, in parallel; None: here, one by one.
+            progress: bars for training and labelling.
+
+        Geometries that cannot be labelled are recorded and skipped. A generation for which nothing is worth a label
+        ends the run early.
+
+        Raises:
+            ValueError: `folder` holds another run (another recipe, seed, or starting data).
+        """
+        folder = Path(folder)
+        _claim(folder, {"recipe": _described(self), "seed": seed, "train": _named(train), "valid": _named(valid)})
+        store = LabelStore(folder / "labels" if labels is None else labels, self.oracle)
+        generations: list[Generation] = []
+        added: list[tuple[ase.Atoms, ...]] = []
+        for number in range(self.generations + 1):
+            predictor = self._fitted(train, valid, seed, folder, number, progress)
+            new: list[ase.Atoms] = []
+            if number < self.generations:
+                candidates = self._candidates(predictor, train, seed, folder, number)
+                results = store.label(candidates.structures, executor=executor, progress=progress)
+                new = [result.atoms for result in results if result.atoms is not None]
+                failed = tuple(result.error.reason for result in results if result.error is not None)
+            else:
+                candidates, failed = Candidates(structures=[], counts={}), ()
+            record = generation_folder(folder, number) / "record.json"
+            if not record.exists():
+                measured = {name: float(measure(predictor)) for name, measure in (measures or {}).items()}
+                done = Generation(
+                    number=number,
+                    train=len(train),
+                    valid=len(valid),
+                    measures=measured,
+                    candidates=dict(candidates.counts),
+                    labelled=len(new),
+                    failed=failed,
+                )
+                write_atomically(record, done.to_json().encode())
+            generations.append(Generation.read(record))
+            write_atomically(folder / "log.txt", ("\n".join(map(str, generations)) + "\n").encode())
+            if number < self.generations:
+                added.append(tuple(new))
+            if not new:
+                break
+            train, valid = self._grown(train, valid, new)
+        return History(generations=tuple(generations), added=tuple(added), folder=folder)
+
+    def _fitted(
+        self, train: Dataset, valid: Dataset, seed: int, folder: Path, number: int, progress: bool
+    ) -> Predictor:
+        """This generation's predictor, always as its file says, so that a resumed run computes with the same."""
+        path = predictor_path(folder, number)
+        checkpoints = path.parent / "checkpoints"
+        if not path.exists():
+            fit: Any = _with_checkpoints(self.method, checkpoints).fit
+            options = {"progress": progress} if "progress" in inspect.signature(fit).parameters else {}
+            fit(train, valid, seed=_seed(seed, number, 0), **options).save(path)
+        shutil.rmtree(checkpoints, ignore_errors=True)  # they have served
+        return methods.load(path)
+
+    def _candidates(self, predictor: Predictor, train: Dataset, seed: int, folder: Path, number: int) -> Candidates:
+        path = generation_folder(folder, number) / "candidates.json"
+        if not path.exists():
+            found = self.propose.candidates(predictor, train, number=self.labels, seed=_seed(seed, number, 1))
+            frames = [_geometry(atoms) for atoms in found.structures]
+            write_atomically(path, json.dumps({"counts": dict(found.counts), "structures": frames}).encode())
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Candidates(structures=[ase.Atoms(**frame) for frame in plain["structures"]], counts=plain["counts"])
+
+    def _grown(self, train: Dataset, valid: Dataset, new: Sequence[ase.Atoms]) -> tuple[Dataset, Dataset]:
+        chosen = [int((k + 1) * self.valid_share) > int(k * self.valid_share) for k in range(len(new))]
+        to_valid = [atoms for atoms, take in zip(new, chosen, strict=True) if take]
+        to_train = [atoms for atoms, take in zip(new, chosen, strict=True) if not take]
+        return _with(train, to_train), _with(valid, to_valid)
+
+
+def _with_checkpoints(method: Method, folder: Path | None) -> Any:
+    """The recipe with another place for its checkpoints, where it has one."""
+    recipe: Any = method
+    has_place = is_dataclass(recipe) and "checkpoints" in {field.name for field in fields(recipe)}
+    return replace(recipe, checkpoints=folder) if has_place else recipe  # pyright: ignore[reportArgumentType]
+
+
+def _geometry(atoms: ase.Atoms) -> dict[str, Any]:
+    """What `ase.Atoms` takes, as plain numbers: JSON keeps every digit."""
+    atoms = rounded_copy(atoms)
+    return {
+        "numbers": atoms.numbers.tolist(),
+        "positions": atoms.positions.tolist(),
+        "cell": np.asarray(atoms.cell).tolist(),
+        "pbc": atoms.pbc.tolist(),
+    }
+
+
+def _with(data: Dataset, new: Sequence[ase.Atoms]) -> Dataset:
+    return Dataset(name=data.name, atoms=(*data.atoms, *new), card=data.card)
+
+
+def _seed(seed: int, number: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1)[0])
+
+
+def _described(recipe: ActiveLearning) -> str:
+    """The recipe in words, without what does not change its result."""
+    method: Any = recipe.method
+    if is_dataclass(method) and "checkpoints" in {field.name for field in fields(method)}:
+        method = replace(method, checkpoints=None)  # pyright: ignore[reportArgumentType]
+    return repr(
+        (method, identity(recipe.oracle), recipe.propose, recipe.generations, recipe.labels, recipe.valid_share)
+    )
+
+
+def _named(data: Dataset) -> str:
+    """What tells one set of starting data from another."""
+    positions = sum(float(np.abs(frame.positions).sum()) for frame in data.atoms)
+    return f"{len(data)} structures, positions {positions:.6f}, energies {float(data.energies.sum()):.6f}"
+
+
+def _claim(folder: Path, run: dict[str, object]) -> None:
+    """Write what the folder is for, or check that it is for this."""
+    path = folder / "run.json"
+    if not path.exists():
+        write_atomically(path, (json.dumps(run, indent=2) + "\n").encode())
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [key for key in run if before.get(key) != run[key]]
+    for key in changed:
+        raise ValueError(
+            f"folder: {folder} holds a run with another {key} ({before.get(key)}), now {run[key]}; give this one a "
+            "folder of its own"
+        )

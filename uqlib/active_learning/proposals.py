@@ -1,0 +1,132 @@
+"""Where the next generation's geometries come from. Each is a small recipe with one method, `candidates`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import ase
+import numpy as np
+
+from uqlib.attack import aligned_rmsd, attack, closest_contact, picked_from_dynamics, random_displacement, screen
+from uqlib.datasets import Dataset
+from uqlib.prediction import Predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Geometries worth a label, and what became of all that were looked at."""
+
+    structures: list[ase.Atoms]
+    counts: Mapping[str, int]  # "kept", and each reason to drop one, -> how many
+
+
+class Proposal(Protocol):
+    """How geometries for the next labels are found."""
+
+    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
+        """At most `number` geometries, the same for the same predictor and seed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What is dropped before a label is paid for: see `uqlib.attack.screen`."""
+
+    percentile: float = 80.0
+    closest: float = 0.7  # of the sum of covalent radii
+    rmsd: float = 0.05  # Å
+    oversampling: int = 4  # candidates made for each label
+
+    def screened(self, predictor: Predictor, found: Sequence[ase.Atoms], train: Dataset, number: int) -> Candidates:
+        result = screen(
+            predictor, found, train, percentile=self.percentile, closest=self.closest, rmsd=self.rmsd, limit=number
+        )
+        return Candidates(structures=result.kept, counts={why: count for why, count in result.counts.items() if count})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked(Filters):
+    """Uncertainty-driven attacks (`uqlib.attack.attack`) on training structures drawn at random.
+
+    `temperature` in K; steps, learning rate and first displacement (Å) as in `attack`. `strain`: the cell moves too.
+    """
+
+    temperature: float = 1000.0
+    steps: int = 60
+    learning_rate: float = 0.02
+    displacement: float = 0.01
+    strain: bool = False
+
+    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
+        found = attack(
+            predictor,
+            _drawn(train, number * self.oversampling, seed),
+            train,
+            temperature=self.temperature,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            displacement=self.displacement,
+            seed=seed,
+            strain=self.strain,
+        )
+        return self.screened(predictor, found.structures, train, number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromDynamics(Filters):
+    """The most uncertain frames of dynamics with the predictor's own forces: `temperature` in K, steps of 0.5 fs."""
+
+    temperature: float = 1000.0
+    steps: int = 200
+    trajectories: int = 10
+
+    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
+        found = picked_from_dynamics(
+            predictor,
+            _drawn(train, self.trajectories, seed),
+            temperature=self.temperature,
+            steps=self.steps,
+            number=number * self.oversampling,
+            seed=seed,
+        )
+        return self.screened(predictor, found, train, number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Displaced:
+    """The baseline that asks no uncertainty: training structures, each coordinate displaced at random by `scale` Å.
+
+    Only what is impossible (`closest`, a share of the sum of covalent radii) or known (`rmsd`, Å) is dropped.
+    """
+
+    scale: float = 0.1
+    closest: float = 0.7
+    rmsd: float = 0.05
+    oversampling: int = 4
+
+    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
+        drawn = _drawn(train, number * self.oversampling, seed)
+        kept: list[ase.Atoms] = []
+        counts = Counter[str]()
+        for atoms in random_displacement(drawn, scale=self.scale, number=len(drawn), seed=seed):
+            if len(kept) == number:
+                break
+            if closest_contact(atoms) < self.closest:
+                counts["too close"] += 1
+            elif aligned_rmsd(atoms, [*train.atoms, *kept]).min() < self.rmsd:
+                counts["duplicate"] += 1
+            else:
+                counts["kept"] += 1
+                kept.append(atoms)
+        return Candidates(structures=kept, counts=dict(counts))
+
+
+def _drawn(train: Dataset, number: int, seed: int) -> Dataset:
+    """`number` structures at random; each at most once more often than any other."""
+    random = np.random.default_rng(seed)
+    rounds = -(-number // len(train))
+    order = np.concatenate([random.permutation(len(train)) for _ in range(rounds)])[:number]
+    return train.take(order, name=f"{train.name} (seeds)")
