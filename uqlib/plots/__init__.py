@@ -6,6 +6,7 @@ Importing changes nothing; call `use_style()` once to get the look of the book.
 
 from .curves import learning_curves, profile, surface
 from .flipbook import Flipbook, flipbook
+from .lifetimes import survival
 from .report_page import report_page
 from .scores import calibration, cost_bars, error_against_uncertainty, parity
 from .style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, use_style
@@ -35,5 +36,6 @@ __all__ = [
     "radial_functions",
     "report_page",
     "surface",
+    "survival",
     "use_style",
 ]
