@@ -46,14 +46,15 @@ def attack(
     """Move the atoms of each seed so that uncertainty times Boltzmann weight grows (`Objective`), all in one batch.
 
     Adam changes a displacement that is added to the seed geometry, in float64; neighbours are found anew at each step.
+    Since it scales each Cartesian coordinate by itself, the path depends on how the seed lies in the axes.
 
     Args:
         seeds: where to start, molecules and periodic cells alike; labels are not looked at.
         train: what the predictor was trained on; its energies make the partition function.
         temperature: K, of the weight; `math.inf` for uncertainty alone.
         steps: of Adam. An atom moves by up to about `learning_rate` Å along each axis in each.
-        displacement: Å, standard deviation of the random displacement at the beginning, without which a symmetric
-            seed would keep its symmetry.
+        displacement: Å, standard deviation of the random displacement at the beginning, without which equal seeds
+            would take the same path, and mirror planes along the axes would be kept.
         seed: of that displacement.
         strain: also strain cells that are periodic in all directions. An edge then moves like an atom.
         dtype: the predictor's.
