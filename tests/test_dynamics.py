@@ -35,6 +35,7 @@ from uqlib.dynamics import (
     Langevin,
     NoseHoover,
     PotentialEnergy,
+    ShortestDistance,
     Temperature,
     Trajectories,
     VelocityVerlet,
@@ -315,6 +316,10 @@ QUARTZ = ase.Atoms(
         (
             Coordination(centre="Si", neighbour="O", within=2.3, allowed=(4, 5)),
             QUARTZ, 1, [0.55, 0.55, 0.55], "more than 5 % of Si without 4 to 5 O within 2.3 Å",
+        ),
+        (
+            ShortestDistance(first="H", second="H", distance=1.1),
+            molecule("NH3"), 2, [-0.7, 0.0, 0.0], "H and H closer than 1.1 Å",
         ),
         (PotentialEnergy(change=0.5), molecule("NH3"), 1, [0.0, 0.9, 0.0], "changed by more than 0.5 eV an atom"),
     ],

@@ -9,7 +9,7 @@ being killed while they are open; and it brings PyTables and h5py. What is neede
 
 from .integrators import Integrator, Langevin, NoseHoover, VelocityVerlet
 from .randomness import thermal
-from .rules import BondLengths, ClosestContact, Coordination, PotentialEnergy, Rule, Temperature
+from .rules import BondLengths, ClosestContact, Coordination, PotentialEnergy, Rule, ShortestDistance, Temperature
 from .simulation import simulate
 from .structure import bond_angles, distances, rdf
 from .survival import Survival, survival, survival_over_seeds
@@ -25,6 +25,7 @@ __all__ = [
     "NoseHoover",
     "PotentialEnergy",
     "Rule",
+    "ShortestDistance",
     "Survival",
     "Temperature",
     "Trajectories",

@@ -23,7 +23,7 @@ class SkinPairs:
         self.wide, self.cutoff, self.skin = wide, cutoff, wide.cutoff - cutoff
         self.searches = wide.n_structures
         self._found_at = wide.positions.double()
-        self._offset = _offsets(wide)
+        self._offset = pair_offsets(wide)
 
     def at(self, positions: Tensor) -> Batch:
         """The batch at positions (N, 3) Å, with the pairs that the network must see.
@@ -43,7 +43,7 @@ class SkinPairs:
         """From now on only these replicas, whose atoms are these."""
         self.wide = self.wide.select(replicas.cpu())
         self._found_at = self._found_at[atoms]
-        self._offset = _offsets(self.wide)
+        self._offset = pair_offsets(self.wide)
 
     def _search(self, stale: Tensor, positions: Tensor) -> None:
         wide, count = self.wide, self.wide.n_structures
@@ -55,7 +55,7 @@ class SkinPairs:
         if len(rest):
             order = torch.argsort(torch.cat([stale, rest]))
             fresh = _joined(fresh, wide.select(rest)).select(order)
-        self.wide, self._offset = fresh, _offsets(fresh)
+        self.wide, self._offset = fresh, pair_offsets(fresh)
         self._found_at = torch.where(atoms[:, None], positions, self._found_at)
         self.searches += len(stale)
 
@@ -78,10 +78,15 @@ class SkinPairs:
         )
 
 
-def _offsets(batch: Batch) -> Tensor:
+def pair_offsets(batch: Batch) -> Tensor:
     """(E, 3) Å, what a pair's shift adds to its vector."""
-    cell = batch.cell[batch.structure_of_atom[batch.pairs[0]]]
-    return (batch.shifts[:, None] @ cell)[:, 0]
+    return (batch.shifts[:, None] @ batch.cell[batch.structure_of_atom[batch.pairs[0]]])[:, 0]
+
+
+def pair_vectors(batch: Batch, positions: Tensor) -> Tensor:
+    """(E, 3) Å from i to j."""
+    i, j = batch.pairs
+    return positions[j] - positions[i] + pair_offsets(batch).to(positions.dtype)
 
 
 def _joined(first: Batch, second: Batch) -> Batch:

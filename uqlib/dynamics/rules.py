@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,6 +16,7 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor
 
 from uqlib.batch import Batch
+from uqlib.dynamics.pairs import pair_offsets, pair_vectors
 
 BOND_REACH = 1.25  # times the sum of covalent radii
 
@@ -113,6 +114,37 @@ class ClosestContact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShortestDistance:
+    """No atom of one element comes closer than `distance` Å to one of the other: `first="H", second="H"` in ammonia.
+
+    For atoms that are not bonded, and whose distance says that the angle between them has collapsed.
+    """
+
+    first: str
+    second: str
+    distance: float  # Å
+
+    def __post_init__(self) -> None:
+        _elements(first=self.first, second=self.second)
+        _positive("distance", self.distance)
+
+    def __str__(self) -> str:
+        return f"{self.first} and {self.second} closer than {self.distance:g} Å"
+
+    def bind(self, start: Frame) -> Check:
+        first, second = atomic_numbers[self.first], atomic_numbers[self.second]
+
+        def check(frame: Frame) -> Tensor:
+            batch = frame.batch
+            i, j = batch.pairs
+            near = pair_vectors(batch, frame.positions).norm(dim=1) < self.distance
+            meant = (batch.atomic_numbers[i] == first) & (batch.atomic_numbers[j] == second)
+            return _any_of_replica(frame, batch.structure_of_atom[i[near & meant]])
+
+        return check
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coordination:
     """At most `share` of the `centre` atoms have fewer or more `neighbour` atoms within `within` Å than allowed.
 
@@ -125,7 +157,6 @@ class Coordination:
     within: float  # Å
     allowed: tuple[int, int]
     share: float = 0.05
-    _numbers: tuple[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("centre", "neighbour"):
@@ -138,7 +169,6 @@ class Coordination:
                 f"share, within, allowed: got {self.share}, {self.within}, {self.allowed}, expected 0 <= share < 1, a "
                 "positive distance and (fewest, most)"
             )
-        object.__setattr__(self, "_numbers", (atomic_numbers[self.centre], atomic_numbers[self.neighbour]))
 
     def __str__(self) -> str:
         fewest, most = self.allowed
@@ -150,7 +180,7 @@ class Coordination:
     def bind(self, start: Frame) -> Check:
         if self.within > start.batch.cutoff:
             raise ValueError(f"within: got {self.within} Å, the predictor's pairs reach to {start.batch.cutoff} Å only")
-        centre, neighbour = self._numbers
+        centre, neighbour = atomic_numbers[self.centre], atomic_numbers[self.neighbour]
 
         def check(frame: Frame) -> Tensor:
             batch = frame.batch
@@ -208,17 +238,6 @@ class Temperature:
         return lambda frame: frame.temperature > self.highest
 
 
-def pair_offsets(batch: Batch) -> Tensor:
-    """(E, 3) Å, what a pair's shift adds to its vector."""
-    return (batch.shifts[:, None] @ batch.cell[batch.structure_of_atom[batch.pairs[0]]])[:, 0]
-
-
-def pair_vectors(batch: Batch, positions: Tensor) -> Tensor:
-    """(E, 3) Å from i to j."""
-    i, j = batch.pairs
-    return positions[j] - positions[i] + pair_offsets(batch).to(positions.dtype)
-
-
 def _any_of_replica(frame: Frame, replicas: Tensor) -> Tensor:
     return torch.bincount(replicas, minlength=frame.batch.n_structures) > 0
 
@@ -226,3 +245,9 @@ def _any_of_replica(frame: Frame, replicas: Tensor) -> Tensor:
 def _positive(name: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise ValueError(f"{name}: got {value}, expected a positive number")
+
+
+def _elements(**symbols: str) -> None:
+    for name, symbol in symbols.items():
+        if symbol not in atomic_numbers:
+            raise ValueError(f'{name}: got {symbol!r}, expected the symbol of an element, such as "Si"')
