@@ -233,7 +233,7 @@ def test_a_replica_does_not_feel_the_others(integrator: Integrator) -> None:
     tetrahedron = ase.Atoms("N4", np.array(corners) * 1.2 / math.sqrt(8))
     starts = thermal(tetrahedron, temperature=100, replicas=3, seed=0)
     thrown = starts[1].copy()
-    thrown.set_velocities(thrown.get_velocities() * 25)
+    thrown.set_velocities(thrown.get_velocities() * 40)
     options = {"rules": [BondLengths()], "predictor": Pairwise(), "steps": 70}
     together = run([starts[0], thrown, starts[2]], integrator, **options)
     alone = run([starts[0]], integrator, **options)
