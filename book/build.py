@@ -28,6 +28,16 @@ NOT_PAGES = {".ipynb", ".py", ".pyc"}  # at the top of book/; folders are copied
 WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/_viewer/**/*")
 """A change in these may touch every page, and Sphinx does not notice all of them: the site is then rendered anew."""
 
+FRONT_DOOR = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>The book</title>
+<link rel="icon" href="_static/logo.svg">
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<p><a href="book/index.html">The book begins here.</a></p>
+</html>
+"""
+
 
 def main() -> int:
     """The command line; returns the exit status."""
@@ -115,6 +125,8 @@ def render() -> int:
         print(done.stdout, file=sys.stderr)
         _forget_site()  # Sphinx repeats no warning for a page that it has read: the next try starts over
         return done.returncode
+    # Jupyter Book's own is a bare redirect: a browser that lingers there asks for a favicon.ico that nobody has.
+    (SITE / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
     SITE_KEY.write_text(f"{frame} {pages}")
     print(f"site: rendered in {time.perf_counter() - start:.0f} s")
     return 0

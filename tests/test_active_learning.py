@@ -20,7 +20,7 @@ import pytest
 import samples
 import torch
 
-from uqlib import methods
+from uqlib import calibration, methods
 from uqlib.active_learning import (
     ActiveLearning,
     Attacked,
@@ -32,10 +32,13 @@ from uqlib.active_learning import (
     energy_mae,
     force_mae,
     force_spearman,
+    surviving,
 )
 from uqlib.active_learning.history import Generation
 from uqlib.active_learning.proposals import Candidates
+from uqlib.calibration import Recalibrated
 from uqlib.datasets import Dataset
+from uqlib.dynamics import BondLengths
 from uqlib.methods import Ensemble
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.oracles import OracleError
@@ -74,7 +77,9 @@ def start() -> tuple[Dataset, Dataset, Dataset]:
     return data["train"], data["valid"], data["test"]
 
 
-def run(folder: Path, *, seed: int = 0, labels: Path | None = None, executor: Any = None, **changes: Any) -> History:
+def run(
+    folder: Path, *, seed: int = 0, label_folder: Path | None = None, executor: Any = None, **changes: Any
+) -> History:
     train, valid, test = start()
     learning: dict[str, Any] = {
         "method": method(),
@@ -88,7 +93,7 @@ def run(folder: Path, *, seed: int = 0, labels: Path | None = None, executor: An
         valid,
         seed=seed,
         folder=folder,
-        labels=labels,
+        label_folder=label_folder,
         measures={"force MAE": force_mae(test)},
         executor=executor,
         progress=False,
@@ -103,7 +108,7 @@ def same(first: History, second: History) -> bool:
 
 
 def test_generations_grow_the_data_by_what_was_labelled(tmp_path: Path) -> None:
-    history = run(tmp_path / "run", labels=tmp_path / "labels")
+    history = run(tmp_path / "run", label_folder=tmp_path / "labels")
     train, valid, test = start()
     assert [g.number for g in history.generations] == [0, 1, 2]
     assert [g.train + g.valid for g in history.generations] == [len(train) + len(valid) + 4 * k for k in range(3)]
@@ -242,8 +247,12 @@ def test_random_displacement_keeps_what_is_possible() -> None:
 
 def test_a_method_of_one_network_that_only_ranks(tmp_path: Path) -> None:
     gmm = GaussianMixture(network=samples.NETWORK, settings=Settings(epochs=3, batch_size=4), components=1)
-    history = run(tmp_path / "run", method=gmm, generations=1)
+    history = run(tmp_path / "a", method=gmm, generations=1)
     assert history.generations[0].labelled > 0
+    history = run(tmp_path / "b", method=Recalibrated(method=gmm), generations=1)
+    fitted = calibration.load(history.predictor_path())
+    assert predict(fitted, start()[2]).unit == "eV/Å"
+    assert same(history, run(tmp_path / "b", method=Recalibrated(method=gmm), generations=1))
 
 
 def test_measures() -> None:
@@ -258,6 +267,16 @@ def test_measures() -> None:
     assert barrier_error(test)(predictor) == pytest.approx(predicted - np.ptp(test.energies), abs=1e-4)
     with pytest.raises(ValueError, match="got 2 frames, expected at least 3"):
         barrier_error(test.take([0, 1]))
+
+
+def test_survival_counts_what_is_whole() -> None:
+    train, valid, _ = start()
+    predictor = method().fit(train, valid, seed=0, progress=False)
+    atoms = train.atoms[0]
+    loose = [BondLengths(shortest=0.01, longest=50.0)]
+    assert surviving(atoms, loose, temperature=1.0, steps=10, replicas=4)(predictor) == 1.0
+    tight = [BondLengths(shortest=0.9999, longest=1.0001)]
+    assert surviving(atoms, tight, temperature=1000.0, steps=50, replicas=4)(predictor) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class History:
         return [generation.measures[name] for generation in self.generations]
 
     def predictor_path(self, generation: int = -1) -> Path:
-        """The file of a generation's fitted predictor, for `uqlib.methods.load`; the last one by default."""
+        """The file of a generation's fitted predictor, for `uqlib.calibration.load`; the last one by default."""
         return predictor_path(self.folder, self.generations[generation].number)
 
     def __str__(self) -> str:

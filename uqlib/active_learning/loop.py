@@ -7,14 +7,14 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ase
 import numpy as np
 
-from uqlib import methods
+from uqlib import calibration
 from uqlib.active_learning.history import Generation, History, generation_folder, predictor_path
 from uqlib.active_learning.labels import LabelStore, identity, rounded_copy
 from uqlib.active_learning.measures import Measure
@@ -53,7 +53,7 @@ class ActiveLearning:
         *,
         seed: int,
         folder: str | Path,
-        labels: str | Path | None = None,
+        label_folder: str | Path | None = None,
         measures: Mapping[str, Measure] | None = None,
         executor: Executor | None = None,
         progress: bool = True,
@@ -64,7 +64,7 @@ class ActiveLearning:
             train, valid: where to begin.
             seed: of everything random: initial weights, the choice of seeds, the attacks. Same seed, same history.
             folder: of this run: fitted predictors, candidates, records (`generation-0/`, ...) and a readable `log.txt`.
-            labels: folder of labels, which several runs may share; None: `folder/labels`.
+            label_folder: of labels, which several runs may share; None: `folder/labels`.
             measures: name -> what to follow; taken of every generation's predictor.
             executor: labels there, in parallel; None: here, one by one.
             progress: bars for training and labelling.
@@ -77,7 +77,7 @@ class ActiveLearning:
         """
         folder = Path(folder)
         _claim(folder, {"recipe": _described(self), "seed": seed, "train": _named(train), "valid": _named(valid)})
-        store = LabelStore(folder / "labels" if labels is None else labels, self.oracle)
+        store = LabelStore(folder / "labels" if label_folder is None else label_folder, self.oracle)
         generations: list[Generation] = []
         added: list[tuple[ase.Atoms, ...]] = []
         for number in range(self.generations + 1):
@@ -123,7 +123,7 @@ class ActiveLearning:
             options = {"progress": progress} if "progress" in inspect.signature(fit).parameters else {}
             fit(train, valid, seed=_seed(seed, number, 0), **options).save(path)
         shutil.rmtree(checkpoints, ignore_errors=True)  # they have served
-        return methods.load(path)
+        return calibration.load(path)
 
     def _candidates(self, predictor: Predictor, train: Dataset, seed: int, folder: Path, number: int) -> Candidates:
         path = generation_folder(folder, number) / "candidates.json"
@@ -142,10 +142,13 @@ class ActiveLearning:
 
 
 def _with_checkpoints(method: Method, folder: Path | None) -> Any:
-    """The recipe with another place for its checkpoints, where it has one."""
+    """The recipe with another place for its checkpoints, where it, or the recipe inside it, has one."""
     recipe: Any = method
-    has_place = is_dataclass(recipe) and "checkpoints" in {field.name for field in fields(recipe)}
-    return replace(recipe, checkpoints=folder) if has_place else recipe  # pyright: ignore[reportArgumentType]
+    names = set(getattr(recipe, "__dataclass_fields__", ()))
+    changes: dict[str, Any] = {"checkpoints": folder} if "checkpoints" in names else {}
+    if "method" in names:
+        changes["method"] = _with_checkpoints(recipe.method, folder)
+    return replace(recipe, **changes) if changes else recipe
 
 
 def _geometry(atoms: ase.Atoms) -> dict[str, Any]:
@@ -169,9 +172,7 @@ def _seed(seed: int, number: int, purpose: int) -> int:
 
 def _described(recipe: ActiveLearning) -> str:
     """The recipe in words, without what does not change its result."""
-    method: Any = recipe.method
-    if is_dataclass(method) and "checkpoints" in {field.name for field in fields(method)}:
-        method = replace(method, checkpoints=None)  # pyright: ignore[reportArgumentType]
+    method = _with_checkpoints(recipe.method, None)
     return repr(
         (method, identity(recipe.oracle), recipe.propose, recipe.generations, recipe.labels, recipe.valid_share)
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import ase
 import numpy as np
 import torch
 
 from uqlib import metrics
 from uqlib.datasets import Dataset
+from uqlib.dynamics import Langevin, Rule, simulate, thermal
 from uqlib.prediction import Predictor, predict
 
 Measure = Callable[[Predictor], float]
@@ -54,5 +56,30 @@ def barrier_error(path: Dataset) -> Measure:
     def measure(predictor: Predictor) -> float:
         high, low = predict(predictor, ends).energy.tolist()
         return high - low - float(true)
+
+    return measure
+
+
+def surviving(
+    start: ase.Atoms,
+    rules: Sequence[Rule],
+    *,
+    temperature: float,
+    steps: int = 1000,
+    replicas: int = 16,
+    seed: int = 0,
+) -> Measure:
+    """Fraction of replicas that Langevin dynamics (K, steps of 0.5 fs) leaves whole by `rules`, 0 to 1.
+
+    Same seed, same velocities and noise in every generation: the potentials are compared, not the luck.
+    """
+    starts = thermal(start, temperature=temperature, replicas=replicas, seed=seed)
+
+    def measure(predictor: Predictor) -> float:
+        integrator = Langevin(temperature=temperature)
+        found = simulate(
+            predictor, starts, integrator=integrator, steps=steps, seed=seed, rules=rules, every=5, progress=False
+        )
+        return 1.0 - float(found.broken.mean())
 
     return measure

@@ -9,6 +9,7 @@ from uqlib.calibration.calibrated import Calibrated, load
 from uqlib.calibration.calibrator import KINDS, Calibrator, calibrate
 from uqlib.calibration.conformal import Conformal
 from uqlib.calibration.maps import Affine, Isotonic, LogAffine, Scalar
+from uqlib.calibration.recipe import Recalibrated
 
 __all__ = [
     "KINDS",
@@ -18,6 +19,7 @@ __all__ = [
     "Conformal",
     "Isotonic",
     "LogAffine",
+    "Recalibrated",
     "Scalar",
     "calibrate",
     "load",
