@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import hashlib
 import io
 import json
 import multiprocessing
@@ -32,7 +31,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from cards import CardText, write_cards
 
-from uqlib.oracles import LabelResult, Oracle, label_many
+from uqlib.oracles import LabelResult, Oracle, geometry_digest, label_many
 
 SCRIPTS = Path(__file__).resolve().parent
 DATA = SCRIPTS.parent / "uqlib" / "data"
@@ -40,11 +39,7 @@ DATA = SCRIPTS.parent / "uqlib" / "data"
 
 def fingerprint(atoms: Atoms) -> str:
     """Name of a geometry: 12 hex digits from elements, positions, cell (to 1e-6 Å) and periodicity."""
-    digest = hashlib.sha256(atoms.numbers.astype("<i8").tobytes())
-    for array in (atoms.positions, np.asarray(atoms.cell)):
-        digest.update((np.round(array * 1e6) + 0.0).astype("<i8").tobytes())
-    digest.update(atoms.pbc.tobytes())
-    return digest.hexdigest()[:12]
+    return geometry_digest(atoms)[:12]
 
 
 def frame_text(atoms: Atoms) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 import ase
 import numpy as np
 
-from uqlib.oracles import LabelResult, Oracle, OracleError, label_many, labelled_copy
+from uqlib.oracles import LabelResult, Oracle, OracleError, geometry_digest, label_many, labelled_copy
 from uqlib.storage import write_atomically
 
-DECIMALS = 6  # of positions and cells, in Å: what is closer than this is the same geometry
+DECIMALS = 6  # of positions and cells, in Å, as `geometry_digest` sees them
 
 
 class LabelStore:
@@ -81,12 +81,7 @@ def identity(oracle: Oracle) -> str:
 
 def fingerprint(atoms: ase.Atoms, identity: str) -> str:
     """40 hex digits for a geometry, to 1e-6 Å, and an oracle."""
-    digest = hashlib.sha256(atoms.numbers.astype("<i8").tobytes())
-    for array in (atoms.positions, np.asarray(atoms.cell)):
-        digest.update((np.round(array * 10**DECIMALS) + 0.0).astype("<i8").tobytes())
-    digest.update(atoms.pbc.tobytes())
-    digest.update(identity.encode())
-    return digest.hexdigest()[:40]
+    return hashlib.sha256(f"{geometry_digest(atoms)} {identity}".encode()).hexdigest()[:40]
 
 
 def rounded_copy(atoms: ase.Atoms) -> ase.Atoms:

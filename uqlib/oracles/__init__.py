@@ -8,7 +8,15 @@ state, and can be pickled, so that `label_many` works with any `concurrent.futur
 """
 
 from uqlib.oracles.cp2k import CP2KOracle
-from uqlib.oracles.labelling import LabelResult, Oracle, OracleError, check_geometry, label_many, labelled_copy
+from uqlib.oracles.labelling import (
+    LabelResult,
+    Oracle,
+    OracleError,
+    check_geometry,
+    geometry_digest,
+    label_many,
+    labelled_copy,
+)
 from uqlib.oracles.pyscf import PySCFOracle
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "OracleError",
     "PySCFOracle",
     "check_geometry",
+    "geometry_digest",
     "label_many",
     "labelled_copy",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
@@ -76,6 +77,15 @@ def check_geometry(atoms: Atoms) -> None:
         distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))[np.triu_indices(len(atoms), 1)]
         if distances.min() < CLOSEST_CONTACT:
             raise OracleError(f"two atoms are {distances.min():.3f} Å apart; expected > {CLOSEST_CONTACT} Å", atoms)
+
+
+def geometry_digest(atoms: Atoms) -> str:
+    """64 hex digits (SHA-256) from elements, positions and cell, both rounded to 1e-6 Å, and periodicity."""
+    digest = hashlib.sha256(atoms.numbers.astype("<i8").tobytes())
+    for array in (atoms.positions, np.asarray(atoms.cell)):
+        digest.update((np.round(array * 1e6) + 0.0).astype("<i8").tobytes())
+    digest.update(atoms.pbc.tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
