@@ -222,7 +222,7 @@ def test_the_validation_set_gets_its_share(tmp_path: Path, share: float) -> None
 
 
 @pytest.mark.parametrize(
-    "propose", [ATTACK, Displaced(oversampling=2), FromDynamics(temperature=5e3, steps=60, trajectories=4, rmsd=0.0)]
+    "propose", [ATTACK, Displaced(oversampling=2), FromDynamics(temperature=5e3, steps=60, percentile=0.0, rmsd=0.0)]
 )
 def test_proposals(tmp_path: Path, propose: Any) -> None:
     train, valid, _ = start()

@@ -10,7 +10,7 @@ from typing import Protocol
 import ase
 import numpy as np
 
-from uqlib.attack import aligned_rmsd, attack, closest_contact, picked_from_dynamics, random_displacement, screen
+from uqlib.attack import aligned_rmsd, attack, closest_contact, from_dynamics, random_displacement, screen
 from uqlib.datasets import Dataset
 from uqlib.prediction import Predictor
 
@@ -84,9 +84,10 @@ class FromDynamics(Filters):
     trajectories: int = 10
 
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
-        found = picked_from_dynamics(
+        found = from_dynamics(
             predictor,
             _drawn(train, self.trajectories, seed),
+            pick="uncertain",
             temperature=self.temperature,
             steps=self.steps,
             number=number * self.oversampling,

@@ -1,10 +1,10 @@
 """Structures worth labelling: uncertainty-driven attacks, the filters behind them, and simpler ways to compare with.
 
 `attack` walks uphill on the uncertainty times the Boltzmann weight; `screen` drops what is not worth a label;
-`random_displacement`, `plain_dynamics` and `picked_from_dynamics` are what an attack has to beat.
+`random_displacement` and `from_dynamics` are what an attack has to beat.
 """
 
-from .baselines import picked_from_dynamics, plain_dynamics, random_displacement
+from .baselines import from_dynamics, random_displacement
 from .climb import Attacks, attack
 from .objective import Objective, Terms, structure_uncertainty
 from .screening import Screening, aligned_rmsd, closest_contact, screen
@@ -17,8 +17,7 @@ __all__ = [
     "aligned_rmsd",
     "attack",
     "closest_contact",
-    "picked_from_dynamics",
-    "plain_dynamics",
+    "from_dynamics",
     "random_displacement",
     "screen",
     "structure_uncertainty",

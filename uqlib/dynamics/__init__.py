@@ -8,7 +8,7 @@ being killed while they are open; and it brings PyTables and h5py. What is neede
 """
 
 from .integrators import Integrator, Langevin, NoseHoover, VelocityVerlet
-from .randomness import thermal
+from .randomness import thermal, thermal_each
 from .rules import BondLengths, ClosestContact, Coordination, PotentialEnergy, Rule, ShortestDistance, Temperature
 from .simulation import simulate
 from .structure import bond_angles, distances, rdf
@@ -37,4 +37,5 @@ __all__ = [
     "survival",
     "survival_over_seeds",
     "thermal",
+    "thermal_each",
 ]

@@ -54,10 +54,16 @@ def thermal(atoms: ase.Atoms, *, temperature: float, replicas: int, seed: int) -
 
     Each copy has random numbers of its own: the first ten of a hundred are the ten that one would get alone.
     """
-    check_positive(temperature=temperature, replicas=replicas)
+    check_positive(replicas=replicas)
+    return thermal_each([atoms] * replicas, temperature=temperature, seed=seed)
+
+
+def thermal_each(starts: Sequence[ase.Atoms], *, temperature: float, seed: int) -> list[ase.Atoms]:
+    """The same for one copy of each of several structures."""
+    check_positive(temperature=temperature)
     copies = []
-    masses = torch.as_tensor(atoms.get_masses())[:, None]
-    for replica in range(replicas):
+    for replica, atoms in enumerate(starts):
+        masses = torch.as_tensor(atoms.get_masses())[:, None]
         random = generator(seed, "velocities", replica)
         normal = torch.randn(len(atoms), 3, generator=random, dtype=torch.float64)
         velocities = normal * thermal_variance(masses, temperature).sqrt()
