@@ -292,6 +292,15 @@ def test_thrown_and_collided_atoms_end_a_replica() -> None:
     assert "on top of each other" in found.endings[2].detail
 
 
+def test_a_run_whose_last_replicas_are_thrown_in_one_step_ends_there() -> None:
+    wild = ase.Atoms("N2", [[0, 0, 0], [1.2, 0, 0]])
+    wild.set_velocities([[3 / ase_units.fs, 0, 0], [0, 0, 0]])
+    found = run([wild, wild], predictor=Pairwise(stiffness=0.1), timestep=2.0, steps=5, every=1)
+    assert [ending.reason for ending in found.endings] == ["broken", "broken"]
+    assert [ending.time for ending in found.endings] == [2.0, 2.0]
+    assert len(found.frames(0)) == 1, "the start is all that there is"
+
+
 # Rules
 def moved(atoms: ase.Atoms, atom: int, by: list[float]) -> ase.Atoms:
     """A copy that flies: within a femtosecond, one of its atoms is elsewhere."""

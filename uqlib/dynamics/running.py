@@ -111,12 +111,14 @@ class Run:
         before = self.state
         self.state = self.integrator.before(before, self.plan.timestep, self.noise)
         self._end_thrown(before)
-        self._find_pairs()
+        if self.live:
+            self._find_pairs()
         if self.live:
             self._predict()
+        if not self.live:
+            return
         self.state = self.integrator.after(self.state, self.plan.timestep)
-        last = self.step_number == self.plan.steps
-        if self.live and (last or self.step_number % self.plan.every == 0):
+        if self.step_number == self.plan.steps or self.step_number % self.plan.every == 0:
             self._keep_record()
             self._apply_rules()
         self._watch_uncertainty()
