@@ -15,7 +15,7 @@ import pytest
 import samples
 import torch
 
-from uqlib import datasets, methods, study, training
+from uqlib import datasets, methods, scoring, training
 from uqlib.__main__ import main
 from uqlib.calibration import Calibrated, calibrate
 from uqlib.metrics import mae
@@ -81,9 +81,9 @@ def test_train_and_score(
 
     test = datasets.read(labelled).split(seed=3, by_group=True, train=21, valid=3, test=6)["test"]
     found = predict(methods.load(out), test)
-    shown = study.table({"test": study.score(found, test)})
+    shown = scoring.table({"test": scoring.score(found, test)})
     assert shown in first.out
-    assert study.score(found, test).energy["MAE"].value == pytest.approx(  # pyright: ignore[reportOptionalMemberAccess]
+    assert scoring.score(found, test).energy["MAE"].value == pytest.approx(  # pyright: ignore[reportOptionalMemberAccess]
         float(mae(found.energy / sizes(test), torch.as_tensor(test.energies) / sizes(test))) * 1000
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import samples
 
-from uqlib import comparison, study, training
+from uqlib import comparison, scoring, training
 from uqlib.comparison import Comparison, compare
 from uqlib.methods import METHODS
 from uqlib.prediction import predict
@@ -51,10 +51,10 @@ def test_the_shared_training_counts(found: Comparison) -> None:
     assert found.plain.relative_to(found.plain) == (1.0, 1.0, 1.0)
 
 
-def test_scores_are_those_of_study(found: Comparison) -> None:
+def test_scores_are_those_of_scoring(found: Comparison) -> None:
     recipe = comparison._adapted(RECIPES["snapshot"], "snapshot", samples.NETWORK, 5, None)
     fitted = recipe.fit(DATA["train"], DATA["valid"], seed=0, progress=False)
-    expected = study.score(predict(fitted, DATA["test"]), DATA["test"], resamples=20)
+    expected = scoring.score(predict(fitted, DATA["test"]), DATA["test"], resamples=20)
     assert found.scores["snapshot"]["test"] == expected
 
 

@@ -28,7 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("oracles", "toy", "toy_posterior"),
     ("active_learning",),
     ("plots", "viewers"),
-    ("study", "baseline", "costs"),
+    ("scoring", "baseline", "costs"),
     ("comparison",),
     ("__main__",),
 )

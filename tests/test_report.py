@@ -14,7 +14,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
-from uqlib import metrics, plots, study
+from uqlib import metrics, plots, scoring
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.metrics import METRICS, Estimate, Report, report
@@ -226,7 +226,7 @@ def test_positive_scores_in_nats_are_no_deviations_either() -> None:
         energy_uncertainty=uniform(4, seed=1),
         unit="nats",
     )
-    scores = study.score(said, data, resamples=5)
+    scores = scoring.score(said, data, resamples=5)
     assert scores.force["miscalibration"] is None
     assert scores.energy["miscalibration"] is None
     assert isinstance(scores.force["Spearman"], Estimate)
@@ -243,9 +243,9 @@ def test_the_study_asks_the_same() -> None:
         force_uncertainty=uniform(batch.n_atoms, seed=2),
         energy_uncertainty=uniform(60, seed=3),
     )
-    scores = study.score(said, data, resamples=20)
-    found = report(said, batch, groups=study.groups_of(data)[0], resamples=20, by_element=False)
-    for name, full in study.METRICS.items():
+    scores = scoring.score(said, data, resamples=20)
+    found = report(said, batch, groups=scoring.groups_of(data)[0], resamples=20, by_element=False)
+    for name, full in scoring.METRICS.items():
         for mine, quantity in ((scores.energy, "energy"), (scores.force, "forces")):
             estimate = mine[name]
             assert estimate is not None, name

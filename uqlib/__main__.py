@@ -19,7 +19,7 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib import calibration, comparison, datasets, methods, storage, study
+from uqlib import calibration, comparison, datasets, methods, scoring, storage
 from uqlib.datasets import Dataset
 from uqlib.prediction import Prediction, predict
 from uqlib.training import Settings
@@ -136,7 +136,7 @@ def train_method(arguments: argparse.Namespace) -> None:
         predictor.save(arguments.out)
         print(f"saved {arguments.out}", flush=True)
     tests = {name: data[name] for name in data.splits if name not in ("train", "valid") and len(data.splits[name]) > 1}
-    print(study.table({name: study.score(predict(predictor, part), part) for name, part in tests.items()}))
+    print(scoring.table({name: scoring.score(predict(predictor, part), part) for name, part in tests.items()}))
 
 
 def compare_methods(arguments: argparse.Namespace) -> None:

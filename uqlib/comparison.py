@@ -10,13 +10,13 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from uqlib import costs, study
+from uqlib import costs, scoring
 from uqlib.costs import Cost, seconds
 from uqlib.datasets import Dataset
 from uqlib.painn import PaiNN
 from uqlib.prediction import predict
+from uqlib.scoring import METRICS, Scores
 from uqlib.single import AfterTraining, SingleNetwork
-from uqlib.study import METRICS, Scores
 from uqlib.training import Settings
 
 SETTINGS = Settings(learning_rate=5e-3)  # fast enough for trainings as short as a comparison can afford
@@ -124,7 +124,7 @@ def compare(
             time += 0.0 if _trains_alone(recipe) else plain.training
             found[name] = costs.measure(predictor, timed, training=time)
             scores[name] = {
-                test: study.score(predict(predictor, data[test]), data[test], resamples=resamples) for test in tests
+                test: scoring.score(predict(predictor, data[test]), data[test], resamples=resamples) for test in tests
             }
         bar.update()
     title = f"{data.name}: {len(adapted)} methods, {epochs} epochs, {dict(network)}, seed {seed}"
