@@ -150,7 +150,8 @@ def _filters(basis: Tensor, weight: Tensor, width: int) -> Sequence[Tensor]:
     return made[0].split(width, dim=-1) if len(parts) == 1 else made
 
 
-# Three contractions of small axes. Eagerly as matrix products; a compiler merges the sums with what stands around them.
+# Contractions of small axes. A compiler merges the products with the sums around them; eagerly they are matrix products
+# or, where both factors have features, running sums: a product with all axes would be the largest array of all.
 def _sum_neighbours(direction: Tensor, x: Tensor) -> Tensor:
     """(N, K, 3), (..., N, K, F) -> (..., N, 3, F)"""
     if torch.compiler.is_compiling():
@@ -170,6 +171,49 @@ def _sum_features(x: Tensor, v: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return (x.unsqueeze(-2) * v.unsqueeze(-3)).sum(-1)
     return torch.matmul(x, v.mT)
+
+
+def _weigh(x: Tensor, v: Tensor) -> Tensor:
+    """(..., N, K, F), (..., N, K, 3, F) -> (..., N, 3, F): vectors from neighbours, weighed and added."""
+    if torch.compiler.is_compiling():
+        return (x.unsqueeze(-2) * v).sum(-3)
+    return _RunningSum.apply(x.unsqueeze(-2), v, -3)
+
+
+def _dot(a: Tensor, v: Tensor) -> Tensor:
+    """(..., N, 1, 3, F) or (N, K, 3, 1), with (..., N, K, 3, F) -> (..., N, K, F): scalar products of vectors."""
+    if torch.compiler.is_compiling():
+        return (a * v).sum(-2)
+    return _RunningSum.apply(a, v, -2)
+
+
+class _RunningSum(torch.autograd.Function):
+    """(a * b).sum(axis), axis -3 (slots) or -2 (components), of b (..., K, 3, F), without ever holding a * b."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, axis: int) -> Tensor:
+        ctx.save_for_backward(a, b)
+        ctx.axis = axis
+        return _running_sum(a, b, axis)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (a, b), grad, other = ctx.saved_tensors, grads[0].unsqueeze(ctx.axis), -5 - ctx.axis
+        by_a = by_b = None
+        if ctx.needs_input_grad[0]:
+            by_a = _running_sum(grad, b, other).unsqueeze(other) if a.shape[other] == 1 else grad * b
+            by_a = by_a.sum_to_size(a.shape)
+        if ctx.needs_input_grad[1]:
+            by_b = (grad * a).sum_to_size(b.shape)
+        return by_a, by_b, None
+
+
+def _running_sum(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    first, *rest = zip(a.unbind(axis), b.unbind(axis), strict=True)
+    total = first[0] * first[1]
+    for one, other in rest:
+        total.addcmul_(one, other)
+    return total
 
 
 def silu_slope(x: Tensor) -> Tensor:
@@ -257,7 +301,7 @@ def _forward(layer: Layer, s: Tensor, v: Tensor | None, table: Table, basis: Ten
         gate = context[2]
         scalars, radial, vectors = _gather(table, *context[:2], (v * gate.unsqueeze(-2)).flatten(-2))
         vectors = vectors.unflatten(-1, (3, width))
-        heard = v + _sum_neighbours(direction, filters[1] * radial) + (filters[2].unsqueeze(-2) * vectors).sum(-3)
+        heard = v + _sum_neighbours(direction, filters[1] * radial) + _weigh(filters[2], vectors)
     s = s + (filters[0] * scalars).sum(-2)
     mixed = _dense(heard, layer.mix).split(width, dim=-1)
     length = (mixed[0].square().sum(-2) + SMOOTHING).sqrt()
@@ -290,7 +334,7 @@ def _slopes(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor, direction: Tenso
     width = gs.shape[-1]
     by_filter = [gs.unsqueeze(-2) * saved.scalars, _project(direction, gv) * saved.radial]
     if saved.vectors is not None:
-        by_filter.append((gv.unsqueeze(-3) * saved.vectors).sum(-2))
+        by_filter.append(_dot(gv.unsqueeze(-3), saved.vectors))
     if torch.compiler.is_compiling():
         by_basis = [_dense(torch.cat(by_filter, dim=-1), layer.filter.mT)]
     else:
@@ -312,8 +356,8 @@ def _back_through_message(
     width = gs.shape[-1]
     gs_j, gv_j = _gather(table, gs, gv.flatten(-2))
     gv_j = gv_j.unflatten(-1, (3, width))
-    along = (direction.unsqueeze(-1) * gv_j).sum(-2)
-    g_vectors = (saved.filters[2].unsqueeze(-2) * gv_j).sum(-3)
+    along = _dot(direction.unsqueeze(-1), gv_j)
+    g_vectors = _weigh(saved.filters[2], gv_j)
     g_context = [
         (saved.filters[0] * gs_j).sum(-2),
         -(saved.filters[1] * along).sum(-2),
