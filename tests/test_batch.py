@@ -229,3 +229,14 @@ def test_bad_selections_and_positions() -> None:
 def test_nothing_can_be_changed_in_place() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         batch_of(NH3).cutoff = 3.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_vectors_to_neighbours() -> None:
+    batch = batch_of(crystal(), rattled("NH3", 0))
+    found = batch.vectors()
+    torch.testing.assert_close(found, vectors(batch))
+    torch.testing.assert_close(found[batch.reverse], -found)
+    cell = batch.cell.clone().requires_grad_()
+    dataclasses.replace(batch, cell=cell).vectors().square().sum().backward()
+    assert cell.grad is not None
+    assert cell.grad[0].abs().max() > 0

@@ -17,6 +17,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("painn",),
     ("fast_painn",),
     ("prediction",),
+    ("foreign",),
     ("losses", "committee", "last_layer"),
     ("training",),
     ("single",),
@@ -30,6 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plots", "viewers"),
     ("scoring", "baseline", "costs"),
     ("comparison",),
+    ("study",),
     ("__main__",),
 )
 """Modules of `uqlib` from the lowest to the highest; those in one row are siblings."""

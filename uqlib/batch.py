@@ -103,6 +103,13 @@ class Batch:
         """(S,) numbers of directed pairs."""
         return torch.bincount(self.structure_of_atom[self.pairs[0]], minlength=self.n_structures)
 
+    def vectors(self) -> Tensor:
+        """(E, 3) from each atom i to its neighbour j, Å; differentiable where positions or cell are."""
+        i, j = self.pairs
+        cell = self.cell.index_select(0, self.structure_of_atom.index_select(0, i))
+        shift = (self.shifts.unsqueeze(1) @ cell)[:, 0]
+        return self.positions.index_select(0, j) - self.positions.index_select(0, i) + shift
+
     def select(self, structures: Tensor | Sequence[int]) -> Batch:
         """The named structures, in that order, as a new batch: a few tensor operations, no new neighbour search.
 

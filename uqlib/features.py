@@ -20,8 +20,9 @@ from torch import Tensor
 from uqlib import storage
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
+from uqlib.foreign import pack, unpack
 from uqlib.painn import PaiNN
-from uqlib.prediction import Prediction, evaluate
+from uqlib.prediction import OtherNetwork, Prediction, evaluate
 from uqlib.single import AfterTraining
 
 ALL = 0  # stands for all elements where atomic numbers stand
@@ -101,7 +102,7 @@ class FeaturePredictor:
 
     def __init__(
         self,
-        model: PaiNN,
+        model: PaiNN | OtherNetwork,
         scores: Mapping[int, AtomScore],
         *,
         elements: Sequence[int],
@@ -156,14 +157,13 @@ class FeaturePredictor:
     def to(self, target: torch.dtype | torch.device | str) -> Self:
         """A copy with the network in another floating-point type, or with everything on another device."""
         model = copy.deepcopy(self.model).to(target)
-        scores = {number: score.on(model.embedding.device) for number, score in self.scores.items()}
+        scores = {number: score.on(model.device) for number, score in self.scores.items()}
         return type(self)(model, scores, elements=self.elements, history=self.history)
 
     def save(self, path: str | Path) -> None:
         """Weights, recipe and arrays; errors as `storage.save`."""
         payload = {
-            "recipe": self.model.recipe,
-            "weights": self.model.state_dict(),
+            **pack(self.model),
             "history": self.history,
             "elements": self.elements,
             "scores": {number: asdict(score) for number, score in self.scores.items()},
@@ -171,15 +171,11 @@ class FeaturePredictor:
         storage.save(path, payload, kind=self.kind)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """What `save` wrote; errors as `storage.load`."""
+    def load(cls, path: str | Path, *, model: OtherNetwork | None = None) -> Self:
+        """What `save` wrote, `model` as in `foreign.unpack`; errors as `storage.load` and as there."""
         payload = storage.load(path, kind=cls.kind)
-        weights = payload["weights"]
-        model = PaiNN(**payload["recipe"]).to(weights["embedding"].dtype)
-        model.load_state_dict(weights)
         scores = {number: cls.score.from_plain(plain) for number, plain in payload["scores"].items()}
-        model.requires_grad_(False).eval()
-        return cls(model, scores, elements=payload["elements"], history=payload["history"])
+        return cls(unpack(payload, model), scores, elements=payload["elements"], history=payload["history"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +196,11 @@ class FeatureDistance(AfterTraining):
         if self.max_dimension < 1:
             raise ValueError(f"max_dimension: got {self.max_dimension}, expected at least 1")
 
-    def training_features(self, model: PaiNN, train: Dataset) -> dict[int, Tensor]:
+    def training_features(self, model: PaiNN | OtherNetwork, train: Dataset) -> dict[int, Tensor]:
         """Element, or `ALL`, -> features (n, F) of its training atoms, in float64."""
         found, numbers = [], []
         for chosen in torch.arange(len(train)).split(BATCH):
-            batch = train.batch(chosen, cutoff=model.cutoff, dtype=model.embedding.dtype).to(model.embedding.device)
+            batch = train.batch(chosen, cutoff=model.cutoff, dtype=model.dtype).to(model.device)
             found.append(evaluate(model, batch).features.double())
             numbers.append(batch.atomic_numbers)
         features, kinds = torch.cat(found), torch.cat(numbers)

@@ -21,8 +21,9 @@ from uqlib import fast_painn, storage
 from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.fast_painn import Table, Weights
+from uqlib.foreign import pack, unpack
 from uqlib.painn import Geometry, PaiNN, Perceptron
-from uqlib.prediction import Prediction, check, evaluate, pair_gradient
+from uqlib.prediction import OtherNetwork, Prediction, check, evaluate, pair_gradient
 
 LARGEST_PIECE = 4_000_000  # numbers in one of the (hidden units, N, K, F) arrays; a dozen of them live at a time
 
@@ -36,15 +37,22 @@ class HiddenUnits:
 
 
 def last_layer(
-    model: PaiNN, batch: Batch, *, head: str | None = None, mix: Tensor | None = None, train: bool = False
+    model: PaiNN | OtherNetwork,
+    batch: Batch,
+    *,
+    head: str | None = None,
+    mix: Tensor | None = None,
+    train: bool = False,
 ) -> HiddenUnits:
     """Hidden units of the readout, or of the head named `head`, with their slopes.
 
     With `mix` (H, K), K linear combinations of them, made before the way down: it is then walked K times and not H.
     Differentiable in the positions where `batch.positions.requires_grad`, and in the weights with `train=True`. Raises
     ValueError for what `evaluate` refuses, for a network that carries several members or computes its features in
-    another way than `PaiNN`, and for an unknown head.
+    another way than `PaiNN`, and for an unknown head. Of a network from elsewhere, its features are the hidden units.
     """
+    if not isinstance(model, PaiNN):
+        return _features_as_hidden_units(model, batch, head=head, mix=mix, train=train)
     perceptron = _perceptron(model, head)
     check(model, batch)
     on_tape = batch.positions.requires_grad
@@ -73,6 +81,31 @@ def last_layer(
         return HiddenUnits(hidden=start.index_add(0, batch.structure_of_atom, hidden), slopes=torch.cat(slopes))
 
 
+def _features_as_hidden_units(
+    model: OtherNetwork, batch: Batch, *, head: str | None, mix: Tensor | None, train: bool
+) -> HiddenUnits:
+    """The same by autograd, one pass down for each column: nothing is known of the way up."""
+    if head is not None:
+        raise ValueError(f"head: got {head!r}, a {type(model).__name__} has its features alone; leave it out")
+    on_tape = batch.positions.requires_grad
+    moving = batch if on_tape else batch.at(batch.positions.detach().clone().requires_grad_(), update_pairs=False)
+    keep = train or on_tape
+    with torch.enable_grad():
+        units = evaluate(model, moving, train=train).features
+        units = units if mix is None else units @ mix
+        start = units.new_zeros(batch.n_structures, units.shape[1])
+        hidden = start.index_add(0, batch.structure_of_atom, units)
+        columns = units.sum(0).unbind() if units.requires_grad else ()
+        found = [
+            torch.autograd.grad(column, moving.positions, retain_graph=True, create_graph=keep, materialize_grads=True)[
+                0
+            ]
+            for column in columns
+        ]
+    slopes = torch.stack(found) if found else units.new_zeros(units.shape[1], batch.n_atoms, 3)
+    return HiddenUnits(hidden=hidden, slopes=slopes) if keep else HiddenUnits(hidden=hidden.detach(), slopes=slopes)
+
+
 def _perceptron(model: PaiNN, head: str | None) -> Perceptron:
     if model.members is not None:
         raise ValueError(f"model: got one that carries {model.members} networks, expected a single one")
@@ -98,7 +131,7 @@ class UncertainLastLayer:
 
     def __init__(
         self,
-        model: PaiNN,
+        model: PaiNN | OtherNetwork,
         root: Tensor,
         *,
         head: str | None = None,
@@ -106,7 +139,8 @@ class UncertainLastLayer:
         force_factor: float = 1.0,
         history: Sequence[dict[str, float]] = (),
     ) -> None:
-        inputs = _perceptron(model, head).outer.weight.shape[0]
+        # Of a network from elsewhere the number of features shows when it is first evaluated.
+        inputs = _perceptron(model, head).outer.weight.shape[0] if isinstance(model, PaiNN) else len(root) - 1
         if root.ndim != 2 or len(root) != inputs + 1 or root.dtype != torch.float64:
             raise ValueError(
                 f"root: got shape {tuple(root.shape)} in {root.dtype}, expected ({inputs + 1}, K) in torch.float64"
@@ -164,7 +198,7 @@ class UncertainLastLayer:
         found.energy_factor, found.force_factor = energy_size * self.energy_factor, force_size * self.force_factor
         return found
 
-    def _with(self, model: PaiNN, root: Tensor) -> UncertainLastLayer:
+    def _with(self, model: PaiNN | OtherNetwork, root: Tensor) -> UncertainLastLayer:
         return UncertainLastLayer(
             model,
             root,
@@ -177,17 +211,15 @@ class UncertainLastLayer:
     def save(self, path: str | Path) -> None:
         """Weights, recipe and covariance; errors as `storage.save`."""
         names = ("root", "head", "energy_factor", "force_factor", "history")
-        payload = {"recipe": self.model.recipe, "weights": self.model.state_dict()}
-        storage.save(path, payload | {name: getattr(self, name) for name in names}, kind=self.kind)
+        storage.save(path, pack(self.model) | {name: getattr(self, name) for name in names}, kind=self.kind)
 
     @classmethod
-    def load(cls, path: str | Path) -> UncertainLastLayer:
-        """What `save` wrote; errors as `storage.load`."""
+    def load(cls, path: str | Path, *, model: OtherNetwork | None = None) -> UncertainLastLayer:
+        """What `save` wrote, `model` as in `foreign.unpack`; errors as `storage.load` and as there."""
         payload = storage.load(path, kind=cls.kind)
-        weights = payload.pop("weights")
-        model = PaiNN(**payload.pop("recipe")).to(weights["embedding"].dtype)
-        model.load_state_dict(weights)
-        return cls(model, payload.pop("root"), **payload)
+        network = unpack(payload, model)
+        rest = {name: value for name, value in payload.items() if name not in ("recipe", "weights", "root")}
+        return cls(network, payload["root"], **rest)
 
 
 def size(error: Tensor, variance: Tensor) -> float:

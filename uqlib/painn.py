@@ -41,9 +41,7 @@ class Geometry:
         The cutoff stands beside the functions as one more column: a filter's weights then act on R + 1 numbers
         and its bias is damped with the rest, in a single matrix product.
         """
-        i, j = batch.pairs
-        shift = batch.shifts.unsqueeze(1) @ batch.cell.index_select(0, batch.structure_of_atom.index_select(0, i))
-        vector = batch.positions.index_select(0, j) - batch.positions.index_select(0, i) + shift[:, 0]
+        vector = batch.vectors()
         distance = vector.square().sum(-1, keepdim=True).sqrt()
         frequency = torch.arange(1, radial + 1, dtype=vector.dtype, device=vector.device) * (math.pi / batch.cutoff)
         wave = (frequency * distance).sin() / distance
@@ -235,6 +233,14 @@ class PaiNN(nn.Module):
         return Atomwise(
             energy=energy.flatten(), features=scalars, heads={name: head(scalars) for name, head in self.heads.items()}
         )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PaiNN:
         """As `nn.Module` has it, behind `to`, `double` and so on, but the reference energies stay in float64."""

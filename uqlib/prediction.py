@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uqlib import fast_painn
 from uqlib.batch import Batch
@@ -39,6 +39,20 @@ class Evaluation:
             features=torch.stack([m.features for m in members]),
             heads={name: torch.stack([m.heads[name] for m in members]) for name in members[0].heads},
         )
+
+
+class OtherNetwork(nn.Module):
+    """A trained network that is not `PaiNN` and makes its evaluations itself: see `uqlib.foreign`."""
+
+    cutoff: float  # Å
+    dtype: torch.dtype
+    device: torch.device
+    members: None
+    scale: Tensor  # ()  eV, what one unit of the last layer's output is
+
+    def evaluate(self, batch: Batch, *, train: bool = False) -> Evaluation:
+        """What the function `evaluate` returns."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +139,7 @@ def predict(
     return Prediction(**{name: join(name) for name in names}, unit=parts[0].unit)  # pyright: ignore[reportArgumentType]
 
 
-def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
+def evaluate(model: PaiNN | OtherNetwork, batch: Batch, *, train: bool = False) -> Evaluation:
     """Energies and their derivatives: forces by autograd, stress from the same pair forces.
 
     The derivative is taken with respect to distances and directions of the pairs and brought to positions by a
@@ -135,6 +149,8 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
     batch in another floating-point type than the network.
     """
     check(model, batch)
+    if not isinstance(model, PaiNN):
+        return model.evaluate(batch, train=train)
     on_tape = batch.positions.requires_grad
     species = model.species(batch.atomic_numbers)
     with torch.set_grad_enabled(on_tape):
@@ -159,13 +175,13 @@ def evaluate(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
     return _finish(result, squeeze=model.members is None, detach=not (train or on_tape))
 
 
-def check(model: PaiNN, batch: Batch) -> None:
+def check(model: PaiNN | OtherNetwork, batch: Batch) -> None:
     """Raise ValueError for pairs found with another cutoff, and for a batch in another type than the network."""
     if batch.cutoff != model.cutoff:
         raise ValueError(f"batch: its pairs reach to {batch.cutoff} Å, this network needs {model.cutoff} Å")
-    if batch.positions.dtype != model.embedding.dtype:
+    if batch.positions.dtype != model.dtype:
         raise ValueError(
-            f"batch: it is in {batch.positions.dtype}, this network in {model.embedding.dtype}; bring one to the other "
+            f"batch: it is in {batch.positions.dtype}, this network in {model.dtype}; bring one to the other "
             "with its `to`"
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from uqlib.datasets import Dataset
 from uqlib.losses import EnergyForceLoss, Loss
 from uqlib.painn import PaiNN
-from uqlib.prediction import evaluate
+from uqlib.prediction import OtherNetwork, evaluate
 from uqlib.training import Evaluator, Settings, Trained, train
 
 
@@ -80,5 +80,8 @@ class AfterTraining(SingleNetwork, ABC):
         return fitted
 
     @abstractmethod
-    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> Any:
-        """The predictor around `model`, which may serve several recipes. `train` is what it was trained on."""
+    def fit_to(self, model: PaiNN | OtherNetwork, train: Dataset, valid: Dataset, *, seed: int) -> Any:
+        """The predictor around `model`, which may serve several recipes. `train` is what it was trained on.
+
+        A network from elsewhere comes as a `foreign.ForeignModel`.
+        """

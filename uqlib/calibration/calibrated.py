@@ -12,7 +12,7 @@ import torch
 from uqlib import methods, storage
 from uqlib.batch import Batch
 from uqlib.calibration.calibrator import MAPS, Calibrator, Map
-from uqlib.prediction import Prediction, Predictor
+from uqlib.prediction import OtherNetwork, Prediction, Predictor
 
 KIND = "calibrated"  # of file
 
@@ -59,14 +59,14 @@ class Calibrated:
         storage.save(path, payload, kind=KIND)
 
     @classmethod
-    def load(cls, path: str | Path) -> Calibrated:
-        """What `save` wrote; errors as `storage.load`."""
+    def load(cls, path: str | Path, *, model: OtherNetwork | None = None) -> Calibrated:
+        """What `save` wrote, `model` as in `methods.load`; errors as `storage.load`."""
         payload = storage.load(path, kind=KIND)
         with tempfile.TemporaryDirectory() as folder:
             inner = Path(folder) / "predictor.uq"
             inner.write_bytes(payload["predictor"].numpy().tobytes())
             # `methods` stands lower and knows nothing of calibration; one calibration may lie on another.
-            predictor = load(inner)
+            predictor = load(inner, model=model)
         plain = payload["calibrator"]
         maps = {
             "forces": {number: _from_plain(found) for number, found in plain["forces"].items()},
@@ -86,6 +86,7 @@ def _from_plain(plain: dict[str, Any]) -> Map:
     return MAPS[plain["map"]](**{name: value for name, value in plain.items() if name != "map"})
 
 
-def load(path: str | Path) -> Predictor:
-    """Any fitted predictor that was saved, calibrated or not; errors as `methods.load`."""
-    return Calibrated.load(path) if storage.kind_of(path) == KIND else methods.load(path)
+def load(path: str | Path, *, model: OtherNetwork | None = None) -> Predictor:
+    """Any fitted predictor that was saved, calibrated or not; `model` and errors as `methods.load`."""
+    found = Calibrated if storage.kind_of(path) == KIND else methods
+    return found.load(path, model=model)

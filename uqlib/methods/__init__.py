@@ -15,7 +15,7 @@ from uqlib.methods.mve import FittedMeanVariance, MeanVariance
 from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.snapshot import Snapshot
-from uqlib.prediction import Method, Predictor
+from uqlib.prediction import Method, OtherNetwork, Predictor
 
 METHODS: dict[str, Method] = {
     "ensemble": Ensemble(),
@@ -42,10 +42,20 @@ FITTED: dict[str, Any] = {
 }
 """Kind of file -> the class whose `load` reads it."""
 
+AROUND_ANY = ("last layer", "gmm", "neighbours")
+"""Kinds whose network may be a `foreign.ForeignModel`."""
 
-def load(path: str | Path) -> Predictor:
-    """A fitted method of any kind that its `save` wrote; errors as `storage.load`."""
+
+def load(path: str | Path, *, model: OtherNetwork | None = None) -> Predictor:
+    """A fitted method of any kind that its `save` wrote; errors as `storage.load`.
+
+    `model`: the network, where it is not the book's own but a `foreign.ForeignModel`, whose code no file holds.
+    """
     kind = storage.kind_of(path)
     if kind not in FITTED:
         raise ValueError(f"{path}: got a file of kind {kind!r}, expected a fitted method: {sorted(FITTED)}")
-    return FITTED[kind].load(path)
+    if model is None:
+        return FITTED[kind].load(path)
+    if kind not in AROUND_ANY:
+        raise ValueError(f"model: got one, but this file holds all of its network, of kind {kind!r}; leave it out")
+    return FITTED[kind].load(path, model=model)

@@ -24,6 +24,7 @@ from torch import Tensor
 from uqlib.datasets import Dataset
 from uqlib.features import AtomScore, FeatureDistance, FeaturePredictor
 from uqlib.painn import PaiNN
+from uqlib.prediction import OtherNetwork
 
 STARTS = 3  # of expectation maximisation: the best one is kept
 STEPS = 1000  # at most
@@ -88,7 +89,7 @@ class GaussianMixture(FeatureDistance):
         if not self.regularisation > 0:
             raise ValueError(f"regularisation: got {self.regularisation}, expected a positive share of the variance")
 
-    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> FittedMixture:
+    def fit_to(self, model: PaiNN | OtherNetwork, train: Dataset, valid: Dataset, *, seed: int) -> FittedMixture:
         """One mixture for each element, or one for all. `seed` starts the expectation maximisation.
 
         Raises ValueError for elements whose atoms all look alike, and where there are more components than atoms that

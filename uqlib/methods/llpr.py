@@ -19,7 +19,7 @@ from uqlib.datasets import Dataset
 from uqlib.last_layer import UncertainLastLayer, last_layer, size
 from uqlib.losses import EnergyForceLoss
 from uqlib.painn import PaiNN
-from uqlib.prediction import evaluate
+from uqlib.prediction import OtherNetwork, evaluate
 from uqlib.single import AfterTraining
 
 RIDGES = tuple(10.0**power for power in range(-10, 1))
@@ -38,7 +38,7 @@ class LastLayer(AfterTraining):
         if not isinstance(self.loss, EnergyForceLoss):
             raise ValueError(f"loss: got {self.loss!r}, expected an EnergyForceLoss: its curvature is what is inverted")
 
-    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> UncertainLastLayer:
+    def fit_to(self, model: PaiNN | OtherNetwork, train: Dataset, valid: Dataset, *, seed: int) -> UncertainLastLayer:
         """The uncertainty of a network trained on `train`; nothing is random, `seed` is there for the contract.
 
         The regulariser is the one whose uncertainties, each scaled to the right size, make the labels of `valid` most
@@ -55,7 +55,7 @@ class LastLayer(AfterTraining):
         return UncertainLastLayer(copy.deepcopy(model), root).sized(valid)
 
 
-def curvature(model: PaiNN, train: Dataset, loss: EnergyForceLoss) -> Tensor:
+def curvature(model: PaiNN | OtherNetwork, train: Dataset, loss: EnergyForceLoss) -> Tensor:
     """(H + 1, H + 1) half the second derivative of the loss by the last layer's weights and bias, times 3N / w_F.
 
     A sum of outer products of `rows`: one term for each force component, and w_E/w_F · 3N/(S n²) for each energy of a
@@ -73,7 +73,7 @@ def curvature(model: PaiNN, train: Dataset, loss: EnergyForceLoss) -> Tensor:
     return total
 
 
-def rows(model: PaiNN, batch: Batch) -> tuple[Tensor, Tensor]:
+def rows(model: PaiNN | OtherNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     """Derivatives by the last layer's weights and bias: of the energies (S, H + 1), of force components (3N, H + 1)."""
     found = last_layer(model, batch)
     energy = torch.cat([found.hidden, batch.atoms_per_structure[:, None].to(found.hidden)], dim=1)
@@ -81,7 +81,7 @@ def rows(model: PaiNN, batch: Batch) -> tuple[Tensor, Tensor]:
     return model.scale * energy, model.scale * force
 
 
-def _held_out(model: PaiNN, valid: Dataset, axes: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _held_out(model: PaiNN | OtherNetwork, valid: Dataset, axes: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Errors on `valid` and the squares of their rows along the `axes`: (S,), (S, H + 1) and (3N,), (3N, H + 1)."""
     batch = valid.batch(cutoff=model.cutoff, dtype=torch.float64)
     result, (energy, force) = evaluate(model, batch), rows(model, batch)

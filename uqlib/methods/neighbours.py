@@ -16,6 +16,7 @@ from torch import Tensor
 from uqlib.datasets import Dataset
 from uqlib.features import AtomScore, FeatureDistance, FeaturePredictor
 from uqlib.painn import PaiNN
+from uqlib.prediction import OtherNetwork
 
 LARGEST_TABLE = 5_000_000  # distances held at a time, 40 MB
 SMOOTHING = 1e-12  # added to squared distances, whose root has no slope at an atom of the training set
@@ -70,7 +71,7 @@ class NearestNeighbours(FeatureDistance):
         if self.neighbours < 1:
             raise ValueError(f"neighbours: got {self.neighbours}, expected at least 1")
 
-    def fit_to(self, model: PaiNN, train: Dataset, valid: Dataset, *, seed: int) -> FittedNeighbours:
+    def fit_to(self, model: PaiNN | OtherNetwork, train: Dataset, valid: Dataset, *, seed: int) -> FittedNeighbours:
         """Keep the features of all training atoms. Nothing is drawn: `seed` is not used.
 
         Raises ValueError for elements whose atoms all look alike.
