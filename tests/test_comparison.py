@@ -14,6 +14,7 @@ from uqlib import comparison, scoring, training
 from uqlib.comparison import Comparison, compare
 from uqlib.methods import METHODS
 from uqlib.prediction import predict
+from uqlib.training import Settings
 
 DATA = samples.dataset({"train": 12, "valid": 4, "test": 8})
 RECIPES = {name: METHODS[name] for name in ("snapshot", "llpr", "gmm", "shallow")}
@@ -52,7 +53,8 @@ def test_the_shared_training_counts(found: Comparison) -> None:
 
 
 def test_scores_are_those_of_scoring(found: Comparison) -> None:
-    recipe = comparison._adapted(RECIPES["snapshot"], "snapshot", samples.NETWORK, 5, None)
+    settings = Settings(epochs=5, learning_rate=comparison.SETTINGS.learning_rate, plateau=1)
+    recipe = comparison.adapt(RECIPES["snapshot"], samples.NETWORK, settings, None)
     fitted = recipe.fit(DATA["train"], DATA["valid"], seed=0, progress=False)
     expected = scoring.score(predict(fitted, DATA["test"]), DATA["test"], resamples=20)
     assert found.scores["snapshot"]["test"] == expected
@@ -91,8 +93,9 @@ def test_json(found: Comparison) -> None:
 def test_every_method_can_be_adapted() -> None:
     recipes: dict[str, Any] = dict(METHODS)
     for name, recipe in recipes.items():
-        adapted = comparison._adapted(recipe, name, samples.NETWORK, 7, "folder")
-        assert adapted.settings.epochs == 7
+        settings = Settings(epochs=7, batch_size=3, plateau=2)
+        adapted = comparison.adapt(recipe, samples.NETWORK, settings, Path("folder") / name)
+        assert (adapted.settings.epochs, adapted.settings.batch_size, adapted.settings.plateau) == (7, 3, 2)
         assert adapted.checkpoints == Path("folder") / name
         assert dataclasses.replace(adapted, network=recipe.network, settings=recipe.settings) != adapted
 

@@ -22,6 +22,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from uqlib import calibration, comparison, datasets, methods, scoring, storage
 from uqlib.datasets import Dataset
 from uqlib.prediction import Prediction, predict
+from uqlib.study import command
+from uqlib.study.running import StudyError
 from uqlib.training import Settings
 
 EXAMPLES = """\
@@ -31,6 +33,7 @@ examples:
   python -m uqlib train --data ammonia --method ensemble    train five networks and score them
   python -m uqlib train --data mine.xyz --method ensemble --out mine.uq --checkpoints run1
   python -m uqlib compare --data ammonia                    all methods, side by side: some minutes
+  python -m uqlib study --only 'ammonia/0/*'                the study of the book, or a part of it: hours
   python -m uqlib predict mine.uq others.xyz --out predicted.xyz
 
 The book that explains all this is built by `make book`, in the folder that this package came in.
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (Stop, ValueError, KeyError, OSError, FloatingPointError, KeyboardInterrupt) as error:
+    except (Stop, StudyError, ValueError, KeyError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         if arguments.verbose:
             traceback.print_exc()
         print(f"uqlib: {_in_one_line(error)}", file=sys.stderr)
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_compare(commands.add_parser("compare", parents=[common], help="train all methods, and score and time them"))
 
+    study = commands.add_parser("study", parents=[common], help="all methods on all systems from several seeds")
+    command.add_options(study)
+    study.set_defaults(run=command.study)
     predictor = commands.add_parser("predict", parents=[common], help="energies, forces and uncertainties for a file")
     predictor.add_argument("model", type=Path, metavar="MODEL", help="what `train --out` saved")
     predictor.add_argument("file", type=Path, metavar="FILE", help="structures: .xyz, .db or .pth.tar")
@@ -208,15 +214,12 @@ def _find_splits(arguments: argparse.Namespace) -> Dataset:
     """`--data`, shown, with the splits that training needs; a file of yours is split by `--seed`."""
     data = _find_data(arguments.data)
     if not data.splits:
-        data = data.split(seed=arguments.seed, by_group=True, **_sizes(len(data)))
+        sizes = {name: int(share * len(data)) for name, share in SHARES.items()}
+        data = data.split(seed=arguments.seed, by_group=True, **sizes)
     if not {"train", "valid"} <= set(data.splits):
         raise Stop(f"--data: {data.name!r} has the splits {sorted(data.splits)}, training needs 'train' and 'valid'")
     print(data, flush=True)
     return data
-
-
-def _sizes(structures: int) -> dict[str, int]:
-    return {name: int(share * structures) for name, share in SHARES.items()}
 
 
 def _method(arguments: argparse.Namespace) -> Any:

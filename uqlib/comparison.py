@@ -106,9 +106,11 @@ def compare(
             f"recipes, data: got {len(recipes)} recipes and the splits {sorted(data.splits)}, expected at least one "
             "recipe, 'train', 'valid', and another split to score"
         )
-    adapted = {name: _adapted(recipe, name, network, epochs, checkpoints) for name, recipe in recipes.items()}
+    settings = dataclasses.replace(SETTINGS, epochs=epochs, plateau=max(epochs // 6, 1))
+    folders = {name: None if checkpoints is None else Path(checkpoints) / name for name in (*recipes, "one-network")}
+    adapted = {name: adapt(recipe, network, settings, folders[name]) for name, recipe in recipes.items()}
     train, valid = data["train"], data["valid"]
-    shared = _adapted(SingleNetwork(), "one-network", network, epochs, checkpoints)
+    shared = adapt(SingleNetwork(), network, settings, folders["one-network"])
     started = shared.untrained(train, valid, seed=seed)
     with tqdm(total=len(adapted) + 1, desc="one network", disable=not progress, unit="method") as bar:
         time, trained = seconds(lambda: shared.train_network(started, train, valid, seed=seed, progress=progress))
@@ -120,8 +122,8 @@ def compare(
         for name, recipe in adapted.items():
             bar.update()
             bar.set_description(name)
-            time, predictor = seconds(lambda recipe=recipe: _fit(recipe, model, train, valid, seed, progress))
-            time += 0.0 if _trains_alone(recipe) else plain.training
+            time, predictor = seconds(lambda recipe=recipe: fit(recipe, model, train, valid, seed, progress))
+            time += 0.0 if trains_alone(recipe) else plain.training
             found[name] = costs.measure(predictor, timed, training=time)
             scores[name] = {
                 test: scoring.score(predict(predictor, data[test]), data[test], resamples=resamples) for test in tests
@@ -131,11 +133,13 @@ def compare(
     return Comparison(title=title, scores=scores, cost=found, plain=plain)
 
 
-def _trains_alone(recipe: Any) -> bool:
+def trains_alone(recipe: Any) -> bool:
+    """Whether the recipe has no use for a network that is trained already."""
     return not (isinstance(recipe, AfterTraining) or hasattr(recipe, "continue_from"))
 
 
-def _fit(recipe: Any, model: PaiNN, train: Dataset, valid: Dataset, seed: int, progress: bool) -> Any:
+def fit(recipe: Any, model: PaiNN, train: Dataset, valid: Dataset, seed: int, progress: bool) -> Any:
+    """What the recipe makes of a trained network where it can, else of its own training."""
     if isinstance(recipe, AfterTraining):
         return recipe.fit_to(model, train, valid, seed=seed)
     if hasattr(recipe, "continue_from"):
@@ -143,20 +147,24 @@ def _fit(recipe: Any, model: PaiNN, train: Dataset, valid: Dataset, seed: int, p
     return recipe.fit(train, valid, seed=seed, progress=progress)
 
 
-def _adapted(
-    recipe: Any, name: str, network: Mapping[str, int | float], epochs: int, checkpoints: str | Path | None
-) -> Any:
-    """The recipe with the comparison's network and length; what else its settings say stays."""
+def adapt(recipe: Any, network: Mapping[str, int | float], settings: Settings, checkpoints: Path | None) -> Any:
+    """The recipe with a network and a length that all share; what else its settings say stays.
+
+    A second training of its own, by likelihood, takes half of the epochs, at the learning rate that it has.
+    """
     changes: dict[str, Any] = {"network": dict(network)}
-    for setting in ("settings", "likelihood_settings"):
-        if hasattr(recipe, setting):
-            rate = SETTINGS.learning_rate if setting == "settings" else recipe.likelihood_settings.learning_rate
-            length = epochs if setting == "settings" else max(epochs // 2, 1)
-            changes[setting] = dataclasses.replace(
-                getattr(recipe, setting), epochs=length, learning_rate=rate, plateau=max(epochs // 6, 1)
+    for name, epochs in (("settings", settings.epochs), ("likelihood_settings", max(settings.epochs // 2, 1))):
+        if hasattr(recipe, name):
+            own: Settings = getattr(recipe, name)
+            changes[name] = dataclasses.replace(
+                own,
+                epochs=epochs,
+                batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate if name == "settings" else own.learning_rate,
+                plateau=settings.plateau,
             )
     if checkpoints is not None:
-        changes["checkpoints"] = Path(checkpoints) / name
+        changes["checkpoints"] = checkpoints
     return dataclasses.replace(recipe, **changes)
 
 

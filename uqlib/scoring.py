@@ -35,10 +35,18 @@ class Scores:
     grouped: bool  # whether trajectories were resampled as wholes; with a single one, its frames are
 
 
-def score(prediction: Prediction, data: Dataset, *, resamples: int = 500, seed: int = 0) -> Scores:
+def score(
+    prediction: Prediction,
+    data: Dataset,
+    *,
+    resamples: int = 500,
+    seed: int = 0,
+    wanted: Mapping[str, str] = METRICS,
+) -> Scores:
     """Hold a prediction for `data` against its labels: `metrics.report` has more to say.
 
-    Error bars: bootstrap over groups of correlated frames (`Dataset.groups`), in which atoms stay with their frame.
+    `wanted`: names of your choice -> names in `metrics.METRICS`. Error bars: bootstrap over groups of correlated frames
+    (`Dataset.groups`), in which atoms stay with their frame; none with `resamples=0`.
     Raises ValueError where `data` has no labels, fewer than two structures, or is not what was predicted.
     """
     atoms = sum(len(frame) for frame in data.atoms)
@@ -50,10 +58,10 @@ def score(prediction: Prediction, data: Dataset, *, resamples: int = 500, seed: 
     groups, grouped = groups_of(data)
     labelled = _Labels(data)
     found = metrics.quantities(prediction, labelled, groups=groups)
-    energy, force = (metrics.score(q, METRICS.values(), resamples=resamples, seed=seed).values for q in found)
+    energy, force = (metrics.score(q, wanted.values(), resamples=resamples, seed=seed).values for q in found)
     return Scores(
-        energy={name: energy.get(full) for name, full in METRICS.items()},
-        force={name: force.get(full) for name, full in METRICS.items()},
+        energy={name: energy.get(full) for name, full in wanted.items()},
+        force={name: force.get(full) for name, full in wanted.items()},
         grouped=grouped,
     )
 

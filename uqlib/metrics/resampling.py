@@ -78,7 +78,8 @@ def bootstrap(
         tensors: Each (n,) or (n, ...); resampled together along the first dimension.
         groups: (n,) integer label of the group of each prediction, for example `batch.structure_of_atom`. Whole groups
             are then drawn. None: every prediction is independent of the others.
-        resamples: At least 2. Errors of the error bar itself are about 1 / sqrt(2 resamples).
+        resamples: At least 2. Errors of the error bar itself are about 1 / sqrt(2 resamples). Or 0 for the value alone,
+            where error bars come from elsewhere (training seeds, say): the ends of the interval are then nan.
         seed: Of the resampling; the same seed gives the same error bar.
         level: Share of the resampled values between `low` and `high`.
 
@@ -93,11 +94,15 @@ def bootstrap(
     Source: B. Efron, Ann. Stat. 7, 1 (1979); groups: A. C. Davison, D. V. Hinkley, Bootstrap Methods and their
     Application (1997), section 3.8.
     """
-    if resamples < 2:
-        raise ValueError(f"resamples is {resamples}, expected at least 2; about 1000 give a steady interval")
+    if resamples < 2 and resamples != 0:
+        raise ValueError(
+            f"resamples is {resamples}, expected at least 2, or 0 for no error bar; about 1000 give a steady interval"
+        )
     level = as_fraction("level", level)
     members, starts, sizes = _group_members(_common_length(tensors), groups)
     value = float(metric(*tensors))
+    if resamples == 0:
+        return Estimate(value=value, low=math.nan, high=math.nan, standard_error=math.nan, level=level, resamples=0)
     generator = torch.Generator().manual_seed(seed)
     scores: list[float] = []
     for _ in range(resamples):

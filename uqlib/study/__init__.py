@@ -1,0 +1,28 @@
+"""The study: every method, on every system, from several seeds, in and out of domain; and what follows from it.
+
+`grid` says what is to be done and reads it from a file; `work` does one piece of it; `running` does all pieces, here or
+on a cluster, and keeps what is done; `results` reads it; `statistics` tells differences from noise; `verdict` puts the
+questions of the book to the results.
+"""
+
+from .grid import REGIMES, SCALES, Grid, System, Unit, load_grid
+from .results import Results, load_results
+from .running import run
+from .statistics import Comparison, compare_ranks, ranks
+from .work import do_unit
+
+__all__ = [
+    "REGIMES",
+    "SCALES",
+    "Comparison",
+    "Grid",
+    "Results",
+    "System",
+    "Unit",
+    "compare_ranks",
+    "do_unit",
+    "load_grid",
+    "load_results",
+    "ranks",
+    "run",
+]

@@ -1,0 +1,232 @@
+"""One unit of the study done: train, predict, recalibrate, score, and measure the cost. A cell for each method."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+import torch
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from uqlib import calibration, comparison, costs, methods, scoring
+from uqlib.committee import Committee
+from uqlib.datasets import Dataset
+from uqlib.metrics import UndefinedMetric
+from uqlib.painn import PaiNN
+from uqlib.prediction import Prediction, Predictor, predict
+from uqlib.single import SingleNetwork
+from uqlib.study.grid import SHARED, Unit, data_digest, digest, group_of
+from uqlib.training import Settings
+
+METRICS = {  # name in a cell -> name in `metrics.METRICS`
+    **scoring.METRICS,
+    "AUSE": "AUSE",
+    "coverage": "coverage of 95 %",
+    "NLL": "NLL",
+    "CRPS": "CRPS",
+}
+ATOMS_AT_ONCE = 1000  # in one batch of a prediction
+ATOMS_TO_TIME = 200  # in the batch whose prediction is timed
+Cell = dict[str, Any]
+
+
+def do_unit(unit: Unit, *, command: str = "", scratch: str | Path | None = None, threads: int = 1) -> list[Cell]:
+    """Do the work of `unit` in this process, and return its cells, one for each method, as plain data for JSON.
+
+    Args:
+        unit: What to do.
+        command: By which it was asked for; written into the cells.
+        scratch: Folder for checkpoints: work that was interrupted there is continued. Its cost is then not known.
+        threads: Of torch, while it lasts.
+
+    Raises:
+        ValueError: As `System.load` and what the recipes refuse.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        _warm_up()
+        return _do_unit(unit, command, None if scratch is None else Path(scratch), threads)
+    finally:
+        torch.set_num_threads(before)
+
+
+@functools.cache
+def _warm_up() -> None:
+    """The first training in a process takes seconds to find its tools; no method is to be charged for them."""
+    atoms = [ase.Atoms("H2", [[0, 0, 0], [0, 0, distance]]) for distance in (0.7, 0.8)]
+    for frame in atoms:
+        frame.calc = SinglePointCalculator(frame, energy=0.0, forces=np.ones((2, 3)))
+    pair, recipe = Dataset(name="warm-up", atoms=tuple(atoms)), SingleNetwork(settings=Settings(epochs=1))
+    recipe.train_network(recipe.untrained(pair, pair, seed=0), pair, pair, seed=0, progress=False)
+
+
+def _do_unit(unit: Unit, command: str, scratch: Path | None, threads: int) -> list[Cell]:
+    grid, system = unit.grid, unit.grid.systems[unit.system]
+    data = system.load(seed=unit.seed if grid.resplit else None)
+    splits = list(system.scored(data))
+    resumed = scratch is not None and any(scratch.rglob("*.ckpt"))
+    trainer = _Trainer(unit, data, scratch)
+    frame = {
+        "hardware": hardware(threads),
+        "versions": versions(),
+        "command": command,
+        "train": len(data.splits["train"]),
+        "valid": len(data.splits["valid"]),
+        "data_digest": data_digest(data, splits),
+    }
+    cells = []
+    for method in unit.methods:
+        wall = time.perf_counter()
+        identity = grid.identity(unit.system, method, unit.seed)
+        training, predictor = trainer.fit(method)
+        scores = _scores(predictor, data, splits, grid.recalibration)
+        test = data[splits[0]]
+        timed = test.batch(range(_count(test, ATOMS_TO_TIME)), cutoff=predictor.cutoff)
+        cost = asdict(costs.measure(predictor, timed, training=training))
+        plain = None if trainer.model is None else asdict(costs.measure(trainer.model, timed, training=trainer.seconds))
+        cells.append(
+            {
+                "system": unit.system,
+                "method": method,
+                "seed": unit.seed,
+                "digest": digest(identity),
+                **frame,
+                "identity": identity,
+                "cost": _without_training(cost, resumed),
+                "one_network": None if plain is None else _without_training(plain, resumed),
+                "wall_s": time.perf_counter() - wall + trainer.wall,
+                "peak_mb": peak_mb(),
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "splits": scores,
+            }
+        )
+    return [rounded(cell) for cell in cells]
+
+
+class _Trainer:
+    """Fits methods; the network that several of them stand on is trained once, when the first of them needs it."""
+
+    def __init__(self, unit: Unit, data: Dataset, scratch: Path | None) -> None:
+        self.unit, self.scratch = unit, scratch
+        self.train, self.valid = data["train"], data["valid"]
+        self.model: PaiNN | None = None
+        self.seconds = self.wall = 0.0  # that the shared training took
+
+    def fit(self, method: str) -> tuple[float, Predictor]:
+        """Processor time of all the training that the method needs, s, and the fitted method."""
+        recipe = self._adapted(methods.METHODS[method], method)
+        seed = self.unit.seed
+        if group_of(method) != SHARED:
+            return costs.seconds(lambda: recipe.fit(self.train, self.valid, seed=seed, progress=False))
+        model = self._shared()
+        if method == "ensemble":  # the shared network is its first member
+            others = replace(recipe, members=recipe.members - 1)
+            found, rest = costs.seconds(lambda: others.fit(self.train, self.valid, seed=seed, progress=False))
+            return self.seconds + found, Committee([model, *rest.models])
+        found, fitted = costs.seconds(lambda: comparison.fit(recipe, model, self.train, self.valid, seed, False))
+        return self.seconds + found, fitted
+
+    def _shared(self) -> PaiNN:
+        if self.model is None:
+            started, recipe = time.perf_counter(), self._adapted(SingleNetwork(), "one-network")
+            start = recipe.untrained(self.train, self.valid, seed=self.unit.seed)
+            options = {"seed": self.unit.seed, "progress": False}
+            self.seconds, trained = costs.seconds(
+                lambda: recipe.train_network(start, self.train, self.valid, **options)
+            )
+            self.model, self.wall = trained.model, time.perf_counter() - started
+        assert self.model is not None
+        return self.model
+
+    def _adapted(self, recipe: Any, name: str) -> Any:
+        grid, folder = self.unit.grid, None if self.scratch is None else self.scratch / name
+        settings = grid.systems[self.unit.system].training
+        return comparison.adapt(recipe, grid.network_of(self.unit.system), settings, folder)
+
+
+def _scores(predictor: Predictor, data: Dataset, splits: Iterable[str], kind: Any) -> dict[str, Any]:
+    """Split -> its scores, before and after recalibration on `valid`; `after` is None where that has no solution."""
+    found: dict[str, Any] = {}
+    valid = data["valid"]
+    try:
+        calibrator = calibration.calibrate(kind, _predict(predictor, valid), valid)
+    except UndefinedMetric:
+        calibrator = None
+    for split in splits:
+        part = data[split]
+        raw = _predict(predictor, part)
+        entry: dict[str, Any] = {
+            "structures": len(part),
+            "groups": len(set(part.groups)),
+            "before": _plain(raw, part),
+            "after": None,
+        }
+        if calibrator is not None:
+            entry["after"] = _plain(calibrator(raw, part.batch(cutoff=predictor.cutoff)), part)
+        found[split] = entry
+    return found
+
+
+def _plain(prediction: Prediction, part: Dataset) -> dict[str, Any]:
+    """Quantity -> metric -> value, None where there is none. It is the seeds that give the error bars."""
+    scores = scoring.score(prediction, part, resamples=0, wanted=METRICS)
+    return {
+        quantity: {name: None if value is None else value.value for name, value in found.items()}
+        for quantity, found in (("energy", scores.energy), ("force", scores.force))
+    }
+
+
+def _predict(predictor: Predictor, part: Dataset) -> Prediction:
+    return predict(predictor, part, batch_size=_count(part, ATOMS_AT_ONCE))
+
+
+def _count(part: Dataset, atoms: int) -> int:
+    """How many structures have about that many atoms, at least one."""
+    return min(max(atoms // max(len(frame) for frame in part.atoms), 1), len(part))
+
+
+def _without_training(cost: dict[str, Any], resumed: bool) -> dict[str, Any]:
+    return {**cost, "training": None} if resumed else cost
+
+
+def hardware(threads: int) -> dict[str, Any]:
+    """What the numbers of a cell were made on."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # not Linux
+    return {"processor": name, "threads": threads, "accelerator": None}
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held so far, MB."""
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found / 1e6 if sys.platform == "darwin" else found * 1024 / 1e6
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    return {"python": platform.python_version(), **{n: metadata.version(n) for n in ("uqlib", "torch", "numpy")}}
+
+
+def rounded(found: Any, digits: int = 6) -> Any:
+    """Plain data with numbers of so many digits: what lies beyond is noise, and would fill the files."""
+    if isinstance(found, dict):
+        return {key: rounded(value, digits) for key, value in found.items()}
+    if isinstance(found, float):
+        return float(f"{found:.{digits}g}")
+    return found
