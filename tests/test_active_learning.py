@@ -32,14 +32,16 @@ from uqlib.active_learning import (
     energy_mae,
     force_mae,
     force_spearman,
+    lifetimes,
     surviving,
 )
 from uqlib.active_learning.history import Generation
-from uqlib.active_learning.proposals import Candidates
+from uqlib.active_learning.proposals import Candidates, _drawn
+from uqlib.attack import attack
 from uqlib.calibration import Recalibrated
 from uqlib.datasets import Dataset
-from uqlib.dynamics import BondLengths
-from uqlib.methods import Ensemble
+from uqlib.dynamics import BondLengths, Langevin, simulate, thermal
+from uqlib.methods import Ensemble, LastLayer
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.oracles import OracleError
 from uqlib.prediction import predict
@@ -277,6 +279,47 @@ def test_survival_counts_what_is_whole() -> None:
     assert surviving(atoms, loose, temperature=1.0, steps=10, replicas=4)(predictor) == 1.0
     tight = [BondLengths(shortest=0.9999, longest=1.0001)]
     assert surviving(atoms, tight, temperature=1000.0, steps=50, replicas=4)(predictor) == 0.0
+
+
+def test_lifetimes_leave_out_an_uncertainty_that_was_added_to_a_network() -> None:
+    """The same forces give the same dynamics; what was left out is not computed."""
+    train, valid, _ = start()
+    fitted = LastLayer(network=samples.NETWORK, settings=Settings(epochs=3, batch_size=4)).fit(
+        train, valid, seed=0, progress=False
+    )
+    atoms, rules = train.atoms[0], [BondLengths(longest=50.0, shortest=0.01)]
+    found = lifetimes(fitted, atoms, rules, temperature=300.0, steps=20, replicas=2)
+    same = simulate(
+        fitted,
+        thermal(atoms, temperature=300.0, replicas=2, seed=0),
+        integrator=Langevin(temperature=300.0),
+        steps=20,
+        seed=0,
+        rules=rules,
+        every=5,
+        progress=False,
+    )
+    np.testing.assert_allclose(found.frames(1)[-1].positions, same.frames(1)[-1].positions, atol=1e-5)
+    assert not found.frames(1)[-1].arrays["force_uncertainty"].any()
+    assert same.frames(1)[-1].arrays["force_uncertainty"].all()
+
+
+def test_stages_offer_geometries_on_the_way() -> None:
+    train, valid, _ = start()
+    predictor = method().fit(train, valid, seed=0, progress=False)
+    loose = {"percentile": 0.0, "rmsd": 0.0, "closest": 0.0, "oversampling": 4, "steps": 8}
+    ends, staged = (
+        Attacked(stages=stages, **loose).candidates(predictor, train, number=3, seed=0) for stages in (1, 4)
+    )
+    assert sum(ends.counts.values()) == sum(staged.counts.values()) == 12
+    every = Attacked(stages=4, **{**loose, "oversampling": 1}).candidates(predictor, train, number=12, seed=0)
+    walks = attack(predictor, _drawn(train, 3, 0), train, temperature=1000.0, steps=8, seed=0)
+    offered = {k: [path[k].positions.tolist() for path in walks.paths] for k in (1, 2, 4, 6, 8)}
+    kept = [atoms.positions.tolist() for atoms in every.structures]
+    assert all(place in kept for k in (2, 4, 6, 8) for place in offered[k])
+    assert not any(place in kept for place in offered[1])
+    with pytest.raises(ValueError, match=r"stages: got 9, expected 1 to the number of steps \(8\)"):
+        Attacked(stages=9, **loose)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ Killed at any moment, the same call goes on where it stopped and ends with the s
 from .history import Generation, History
 from .labels import LabelStore
 from .loop import ActiveLearning
-from .measures import barrier_error, energy_mae, force_mae, force_spearman, surviving
+from .measures import barrier_error, energy_mae, force_mae, force_spearman, lifetimes, surviving
 from .proposals import Attacked, Displaced, FromDynamics, Proposal
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "energy_mae",
     "force_mae",
     "force_spearman",
+    "lifetimes",
     "surviving",
 ]

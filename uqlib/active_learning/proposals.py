@@ -52,6 +52,9 @@ class Attacked(Filters):
     """Uncertainty-driven attacks (`uqlib.attack.attack`) on training structures drawn at random.
 
     `temperature` in K; steps, learning rate and first displacement (Å) as in `attack`. `strain`: the cell moves too.
+    Many attacks end on the same few summits. With `stages` above 1 each also offers geometries on its way there, at
+    even distances in steps, the last being its end: `oversampling` candidates for a label then cost fewer attacks.
+    Raises ValueError for fewer than one stage, or more stages than steps.
     """
 
     temperature: float = 1000.0
@@ -59,11 +62,16 @@ class Attacked(Filters):
     learning_rate: float = 0.02
     displacement: float = 0.01
     strain: bool = False
+    stages: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.stages <= max(self.steps, 1):
+            raise ValueError(f"stages: got {self.stages}, expected 1 to the number of steps ({self.steps})")
 
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
         found = attack(
             predictor,
-            _drawn(train, number * self.oversampling, seed),
+            _drawn(train, -(-number * self.oversampling // self.stages), seed),
             train,
             temperature=self.temperature,
             steps=self.steps,
@@ -72,7 +80,8 @@ class Attacked(Filters):
             seed=seed,
             strain=self.strain,
         )
-        return self.screened(predictor, found.structures, train, number)
+        before = [path[(len(path) - 1) * k // self.stages] for path in found.paths for k in range(1, self.stages)]
+        return self.screened(predictor, [*found.structures, *before], train, number)
 
 
 @dataclass(frozen=True, kw_only=True)
