@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from uqlib.study import statistics
-from uqlib.study.statistics import compare_ranks, critical_difference, holm, pairs, ranks, seed_interval
+from uqlib.study.statistics import compare_ranks, critical_difference, holm, pairs, ranks, seed_interval, wilcoxon
 
 
 def test_ranks_by_hand() -> None:
@@ -67,6 +67,17 @@ def test_pairs_by_hand() -> None:
     assert (found["up"].outcome, found["up"].median, found["up"].blocks) == ("better", 4.5, 8)
     assert found["mixed"].outcome == "not told apart"
     assert pairs({"down": -up})["down"].outcome == "worse"
+
+
+@pytest.mark.parametrize("size", [3, 8, 14])
+def test_wilcoxon_is_that_of_scipy(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for shift in (0.0, 0.5, 2.0):
+        values = rng.normal(loc=shift, size=size)
+        assert wilcoxon(values) == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
+    tied = np.array([1.0, 1.0, -1.0, 2.0, 0.0])  # of 16 signs, ranks 2, 2, 2 and 4: sums of at most 2 occur 4 times
+    assert wilcoxon(tied) == pytest.approx(2 * 4 / 16)
+    assert wilcoxon(np.zeros(4)) == 1
 
 
 def test_five_blocks_can_tell_nothing() -> None:

@@ -2,27 +2,36 @@
 
 `grid` says what is to be done and reads it from a file; `work` does one piece of it; `running` does all pieces, here or
 on a cluster, and keeps what is done; `results` reads it; `statistics` tells differences from noise; `verdict` puts the
-questions of the book to the results.
+questions of the book to the results; `prose` and `advice` say what came out.
 """
 
+from . import advice, prose, verdict
 from .grid import REGIMES, SCALES, Grid, System, Unit, load_grid
-from .results import Results, load_results
+from .results import QUESTIONS, UNCERTAINTY, Results, load_results
 from .running import run
-from .statistics import Comparison, compare_ranks, ranks
+from .statistics import Comparison, Pair, compare_ranks, pairs, ranks, seed_interval
 from .work import do_unit
 
 __all__ = [
+    "QUESTIONS",
     "REGIMES",
     "SCALES",
+    "UNCERTAINTY",
     "Comparison",
     "Grid",
+    "Pair",
     "Results",
     "System",
     "Unit",
+    "advice",
     "compare_ranks",
     "do_unit",
     "load_grid",
     "load_results",
+    "pairs",
+    "prose",
     "ranks",
     "run",
+    "seed_interval",
+    "verdict",
 ]

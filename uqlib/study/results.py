@@ -19,6 +19,7 @@ from uqlib.study.grid import FOLDER, REGIMES, Grid, load_grid
 from uqlib.study.running import Digests
 from uqlib.study.statistics import ranks
 
+FEWEST_SEEDS = 3  # of a system that counts: with fewer, its luck would pass for a result
 Quantity = Literal["force", "energy"]
 Stage = Literal["before", "after"]
 
@@ -62,7 +63,10 @@ UNCERTAINTY = ("order", "detection", "size", "likelihood")
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Cells of the study that belong to a grid; made by `load_results`. Only complete blocks count."""
+    """Cells of the study that belong to a grid; made by `load_results`.
+
+    Only complete blocks count, and only systems with at least `FEWEST_SEEDS` of them.
+    """
 
     grid: Grid
     cells: Mapping[tuple[str, int, str], Mapping[str, Any]]  # (system, seed, method) -> cell
@@ -76,7 +80,9 @@ class Results:
             for seed in self.grid.seeds
             if all((system, seed, method) in self.cells for method in self.grid.methods)
         )
-        object.__setattr__(self, "blocks", complete)
+        seeds = {system: sum(s == system for s, _ in complete) for system, _ in complete}
+        counted = tuple((system, seed) for system, seed in complete if seeds[system] >= FEWEST_SEEDS)
+        object.__setattr__(self, "blocks", counted)
 
     @property
     def systems(self) -> dict[str, int]:
