@@ -17,7 +17,7 @@ from uqlib.dynamics import Langevin, Rule, Trajectories, simulate, thermal
 from uqlib.features import FeaturePredictor
 from uqlib.last_layer import UncertainLastLayer
 from uqlib.painn import PaiNN
-from uqlib.prediction import Prediction, Predictor, evaluate, predict
+from uqlib.prediction import OtherNetwork, Prediction, Predictor, evaluate, predict
 
 Measure = Callable[[Predictor], float]
 
@@ -115,7 +115,7 @@ def surviving(
 class _Network:
     """A network alone, as a predictor that claims to know everything."""
 
-    model: PaiNN
+    model: PaiNN | OtherNetwork
 
     @property
     def cutoff(self) -> float:
