@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import browser
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -106,3 +107,25 @@ def test_sortable_table() -> None:
         plots.sortable_table(("a", "b"), [("x",)], caption="")
     with pytest.raises(ValueError, match="digits: got 1, expected 2"):
         plots.sortable_table(("a", "b"), [("x", 1.0)], caption="", digits=(1,))
+
+
+def test_a_click_on_the_head_sorts() -> None:
+    """Numbers as numbers, texts as texts, again for the other way; what has no value stays last."""
+    rows = [("b", 10.0), ("a", None), ("c", 9.0), ("d", -1.0)]
+    table = plots.sortable_table(("name", "x"), rows, caption="")
+    with browser.chromium() as chromium:
+        page = chromium.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.set_content(f"<!doctype html><body>{table._repr_html_()}{table._repr_html_()}</body>")
+
+        def names() -> str:
+            return "".join(page.locator("table").first.locator("td:first-child").all_inner_texts())
+
+        assert names() == "bacd"
+        for column, expected in (("x", "dcba"), ("x", "bcda"), ("name", "abcd"), ("name", "dcba")):
+            page.locator("table").first.get_by_role("button", name=column).click()
+            assert names() == expected
+        assert page.locator("table").first.locator("th[aria-sort=descending]").inner_text().startswith("name")
+        assert "".join(page.locator("table").last.locator("td:first-child").all_inner_texts()) == "bacd"
+        assert errors == []
