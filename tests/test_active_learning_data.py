@@ -45,7 +45,8 @@ def test_seeds_and_proposals_differ(stored: dict) -> None:
 def test_numbers_are_finite_and_labels_add_up(stored: dict) -> None:
     for run in stored["runs"]:
         size = script.START["train"]
-        for generation, new in itertools.zip_longest(run["generations"], run["added"], fillvalue=[]):
+        assert len(run["added"]) == len(run["generations"]) - 1
+        for generation, new in zip(run["generations"], [*run["added"], []], strict=True):
             assert generation["train"] == size
             assert generation["valid"] == script.START["valid"]
             assert len(generation["measures"]) == 6
