@@ -14,6 +14,7 @@ from samples import batch_of, crystal, rattled
 from uqlib.last_layer import UncertainLastLayer, last_layer, size
 from uqlib.losses import EnergyForceLoss
 from uqlib.methods.llpr import LastLayer, curvature
+from uqlib.painn import PaiNN
 from uqlib.prediction import evaluate
 
 DATA = samples.dataset()
@@ -68,6 +69,7 @@ def test_curvature_is_that_of_the_loss(fitted: UncertainLastLayer) -> None:
     values = []
     for step in (-1.0, 0.0, 1.0):
         model = copy.deepcopy(fitted.model)
+        assert isinstance(model, PaiNN)
         model.readout.outer.weight[1, 0] += step
         values.append(float(loss(evaluate(model, train), train)))
     second = values[0] - 2 * values[1] + values[2]
@@ -159,6 +161,7 @@ def test_hidden_units_of_the_readout(fitted: UncertainLastLayer) -> None:
     """Columns of the root act as changes of the weights do."""
     batch = batch_of(rattled("NH3", 0))
     moved = copy.deepcopy(fitted.model)
+    assert isinstance(moved, PaiNN)
     moved.readout.outer.weight[:, 0] += fitted.root[:-1, 3]
     assert moved.readout.outer.bias is not None
     moved.readout.outer.bias.add_(fitted.root[-1, 3])
