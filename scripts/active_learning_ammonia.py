@@ -12,9 +12,9 @@ The settings were chosen with seed 100, which is in no result: attacks at 700 K 
 those at 1000 K that offer stages of their way as well do not, and pick labels 0.3 to 1.4 eV above the minimum. Random
 displacements of 0.1 Å cost up to 3 eV, hence 0.07 Å. Later generations dare more: the dearest label of the stored runs
 lies 5.3 eV above the minimum. The network and its training are such that the new labels, with their large forces, are
-fitted as well as the first ones; they were chosen with the labels of an early run of seed 0. One setting was changed after a look at seeds 0 and 1, for
-all runs alike: new labels go to the training set alone. In a validation set of seven, two extreme geometries stopped
-trainings after a third of their epochs.
+fitted as well as the first ones; they were chosen with the labels of an early run of seed 0. One setting was changed
+after a look at seeds 0 and 1, for all runs alike: new labels go to the training set alone. In a validation set of
+seven, two extreme geometries stopped trainings after a third of their epochs.
 """
 
 from __future__ import annotations
