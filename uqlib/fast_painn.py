@@ -170,7 +170,22 @@ def _sum_features(x: Tensor, v: Tensor) -> Tensor:
     """(..., N, K, F), (..., N, 3, F) -> (..., N, K, 3)"""
     if torch.compiler.is_compiling():
         return (x.unsqueeze(-2) * v.unsqueeze(-3)).sum(-1)
-    return torch.matmul(x, v.mT)
+    return _SumFeatures.apply(x, v)
+
+
+class _SumFeatures(torch.autograd.Function):
+    """x v^T, with derivatives that keep features as the fastest axis; autograd's own would leave that of v transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(x, v)
+        return torch.matmul(x, v.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x, v = ctx.saved_tensors
+        by_x, by_v = torch.matmul(grads[0], v), torch.matmul(grads[0].mT, x)
+        return by_x.sum_to_size(x.shape), by_v.sum_to_size(v.shape)
 
 
 def _weigh(x: Tensor, v: Tensor) -> Tensor:
