@@ -237,6 +237,25 @@ def test_proposals(tmp_path: Path, propose: Any) -> None:
     assert [a.positions.tolist() for a in found.structures] != [a.positions.tolist() for a in other.structures]
 
 
+def test_choices_spread_over_all_ranks_of_uncertainty() -> None:
+    train, valid, _ = start()
+    predictor = method().fit(train, valid, seed=0, progress=False)
+    every = replace(ATTACK, oversampling=1).candidates(predictor, train, number=9, seed=0).structures
+    options = {"number": 3, "seed": 0}
+    highest, spread = (
+        replace(ATTACK, oversampling=3, choose=choose).candidates(predictor, train, **options)
+        for choose in ("highest", "spread")
+    )
+    places = [[atoms.positions.tolist() for atoms in found] for found in (every, highest.structures, spread.structures)]
+    assert places[1] == places[0][:3]
+    assert len(every) > 6
+    assert places[2] == [places[0][k] for k in (0, round((len(every) - 1) / 2), -1)]
+    assert spread.counts == highest.counts
+    assert spread.counts["kept"] == 3 == len(every) - spread.counts["over the limit"]
+    with pytest.raises(ValueError, match="choose: got 'best', expected 'highest' or 'spread'"):
+        replace(ATTACK, choose="best")
+
+
 def test_random_displacement_keeps_what_is_possible() -> None:
     train, valid, _ = start()
     predictor = method().fit(train, valid, seed=0, progress=False)

@@ -174,7 +174,7 @@ def _sum_features(x: Tensor, v: Tensor) -> Tensor:
 
 
 class _SumFeatures(torch.autograd.Function):
-    """x v^T, with derivatives that keep features as the fastest axis; autograd's own would leave that of v transposed."""
+    """x v^T. Features stay the fastest axis on the way back; the derivative of v by autograd would be transposed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor) -> Tensor:

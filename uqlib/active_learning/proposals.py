@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import ase
 import numpy as np
@@ -33,18 +33,32 @@ class Proposal(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What is dropped before a label is paid for: see `uqlib.attack.screen`."""
+    """What is dropped before a label is paid for: see `uqlib.attack.screen`.
+
+    `choose`: of what passes, the "highest" uncertainties, or some "spread" evenly over all of them, by rank, first
+    and last included. The highest are alike, and the likeliest to be geometries that nothing ever visits.
+    """
 
     percentile: float = 80.0
     closest: float = 0.7  # of the sum of covalent radii
     rmsd: float = 0.05  # Å
     oversampling: int = 4  # candidates made for each label
+    choose: Literal["highest", "spread"] = "highest"
+
+    def __post_init__(self) -> None:
+        if self.choose not in ("highest", "spread"):
+            raise ValueError(f"choose: got {self.choose!r}, expected 'highest' or 'spread'")
 
     def screened(self, predictor: Predictor, found: Sequence[ase.Atoms], train: Dataset, number: int) -> Candidates:
+        limit = number if self.choose == "highest" else None
         result = screen(
-            predictor, found, train, percentile=self.percentile, closest=self.closest, rmsd=self.rmsd, limit=number
+            predictor, found, train, percentile=self.percentile, closest=self.closest, rmsd=self.rmsd, limit=limit
         )
-        return Candidates(structures=result.kept, counts={why: count for why, count in result.counts.items() if count})
+        counts, kept = Counter(result.counts), result.kept
+        if len(kept) > number:
+            kept = [kept[k] for k in np.linspace(0, len(kept) - 1, number).round().astype(int)]
+            counts.update({"over the limit": len(result.kept) - number, "kept": number - len(result.kept)})
+        return Candidates(structures=kept, counts={why: count for why, count in counts.items() if count})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +68,7 @@ class Attacked(Filters):
     `temperature` in K; steps, learning rate and first displacement (Å) as in `attack`. `strain`: the cell moves too.
     Many attacks end on the same few summits. With `stages` above 1 each also offers geometries on its way there, at
     even distances in steps, the last being its end: `oversampling` candidates for a label then cost fewer attacks.
-    Raises ValueError for fewer than one stage, or more stages than steps.
+    Raises ValueError for fewer than one stage, or more stages than steps, and for another `choose`.
     """
 
     temperature: float = 1000.0
@@ -65,6 +79,7 @@ class Attacked(Filters):
     stages: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.stages <= max(self.steps, 1):
             raise ValueError(f"stages: got {self.stages}, expected 1 to the number of steps ({self.steps})")
 
