@@ -124,7 +124,7 @@ def converge() -> None:
     variants = {
         f"as labelled ({ORACLE.cutoff:.0f} Ry)": ORACLE,
         "400 Ry": replace(ORACLE, cutoff=400.0),
-        "800 Ry": replace(ORACLE, cutoff=800.0),
+        "600 Ry": replace(ORACLE, cutoff=600.0),
         "relative cut-off 50 Ry, EPS_DEFAULT 1e-10": replace(ORACLE, relative_cutoff=50.0, screening=1e-10),
         "EPS_SCF 1e-5": replace(ORACLE, scf_threshold=1e-5),
         "electrons at 500 K": replace(ORACLE, electronic_temperature=500.0),
@@ -163,6 +163,7 @@ TEXT = CardText(
     settings={
         "plane-wave cut-off (Ry)": ORACLE.cutoff,
         "relative cut-off (Ry)": ORACLE.relative_cutoff,
+        "plane-wave grids": "6, each of half the cut-off of the one before",
         "SCF threshold (EPS_SCF)": ORACLE.scf_threshold,
         "screening (EPS_DEFAULT)": ORACLE.screening,
         "electronic temperature (K)": ORACLE.electronic_temperature,
