@@ -34,10 +34,10 @@ class CP2KOracle:
     and never settles. The orbitals are found twice: on a coarse grid with Broyden mixing, which finds its way from any
     start, and from there on the fine one with DIIS, which needs few of its dear steps.
 
-    `cutoff` and `relative_cutoff` of the plane-wave grids in Ry: the sharp core of GTH oxygen needs 800. At 600 the
-    forces of a silica glass are wrong by 30 meV/Å (RMS), at 400 by 100, at 800 by 9. `scf_threshold`, CP2K's EPS_SCF, is
-    the largest change of an element of the density matrix; 5e-4 leaves less than 1e-3 eV/Å. `screening`, its
-    EPS_DEFAULT. `electronic_temperature` in K. `program` is found on the PATH, `ranks` > 1 starts it through `launcher`,
+    `cutoff` and `relative_cutoff` of the plane-wave grids in Ry: the sharp core of GTH oxygen needs 800. At 600 forces
+    in a silica glass are wrong by 30 meV/Å (RMS), at 400 by 100, at 800 by 9. `scf_threshold`, CP2K's EPS_SCF, is the
+    largest change of an element of the density matrix; 5e-4 leaves less than 1e-3 eV/Å. `screening`, its EPS_DEFAULT.
+    `electronic_temperature` in K. `program` is found on the PATH, `ranks` > 1 starts it through `launcher`,
     `data_directory` holds basis sets and pseudopotentials (None: where the program was built to look). `timeout` in
     seconds, None waits for ever.
 
