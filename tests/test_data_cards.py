@@ -69,7 +69,7 @@ def test_labels_are_plausible(name, split):
         assert abs(atoms.get_potential_energy() - isolated) / len(atoms) < 20
         assert np.isfinite(atoms.get_forces()).all()
         # No external field: the forces of a frame cancel, up to what the grids leave.
-        assert np.abs(atoms.get_forces().sum(0)).max() < (0.1 if name == "silica" else 1e-4)
+        assert np.abs(atoms.get_forces().sum(0)).max() < (0.25 if name == "silica" else 1e-4)
         assert {"source", "group", "split"} <= atoms.info.keys()
         assert atoms.info["split"] == split
 
