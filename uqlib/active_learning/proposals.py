@@ -36,7 +36,7 @@ class Filters:
     """What is dropped before a label is paid for: see `uqlib.attack.screen`.
 
     `choose`: of what passes, the "highest" uncertainties, or some "spread" evenly over all of them, by rank, first
-    and last included. The highest are alike, and the likeliest to be geometries that nothing ever visits.
+    and last included. The highest tend to be alike, and to be geometries that nothing ever visits.
     """
 
     percentile: float = 80.0
@@ -54,10 +54,11 @@ class Filters:
         result = screen(
             predictor, found, train, percentile=self.percentile, closest=self.closest, rmsd=self.rmsd, limit=limit
         )
-        counts, kept = Counter(result.counts), result.kept
+        counts, kept = dict(result.counts), result.kept
         if len(kept) > number:
+            counts["over the limit"] += len(kept) - number
+            counts["kept"] = number
             kept = [kept[k] for k in np.linspace(0, len(kept) - 1, number).round().astype(int)]
-            counts.update({"over the limit": len(result.kept) - number, "kept": number - len(result.kept)})
         return Candidates(structures=kept, counts={why: count for why, count in counts.items() if count})
 
 

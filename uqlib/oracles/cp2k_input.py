@@ -1,7 +1,7 @@
 """CP2K's input file, with places to fill in; `CP2KOracle` says why it is as it is.
 
 Six grids, each of half the cut-off of the one before, where CP2K's default is four of a third: every Gaussian finds one
-that is just fine enough. The same forces to 0.1 meV/Å, with a fifth less time on grids.
+that is just fine enough. In a silica glass: the same forces to 0.1 meV/Å, and a fifth less time on grids.
 """
 
 COARSE_GRID = (250.0, 30.0, 1e-7)  # cutoff and relative cutoff in Ry, screening
