@@ -150,6 +150,11 @@ def interleave(*sequences: Sequence[Atoms]) -> list[Atoms]:
     return [atoms for _, _, atoms in sorted(keyed, key=lambda item: item[:2])]
 
 
+def range_of(frames: Sequence[Atoms]) -> range:
+    """The order that they have."""
+    return range(len(frames))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
     """One data set: its name, who labels it, and how its geometries and its card are made."""
@@ -160,6 +165,7 @@ class Campaign:
     plan: Callable[[int], list[Atoms]]  # seed -> geometries, most urgent first
     text: CardText
     checks: Callable[[Mapping[str, Sequence[Atoms]]], dict[str, object]]  # labelled splits -> what goes on the card
+    urgency: Callable[[Sequence[Atoms]], Sequence[int]] = range_of  # plan -> indices in the order of labelling
 
     @property
     def plan_file(self) -> Path:
@@ -189,7 +195,7 @@ class Campaign:
         """Label what has no label yet. Failures are printed and written beside the log; a later run tries again."""
         log = LabelLog(self.log_file)
         known = self.labels()
-        todo = [atoms for atoms in frames if fingerprint(atoms) not in known]
+        todo = [frames[k] for k in self.urgency(frames) if fingerprint(frames[k]) not in known]
         print(f"{self.name}: {len(frames)} planned, {len(frames) - len(todo)} labelled, {len(todo)} to do", flush=True)
 
         def record(result: LabelResult) -> None:

@@ -35,6 +35,9 @@ MELT = (3000.0, 3500.0, 4000.0, 4500.0)  # K
 STRAINS = np.linspace(0.05, 0.60, 12)
 VOLUMES = np.linspace(0.95, 0.63, 9)
 CRYSTAL_FRAMES = {"quartz": 4, "cristobalite": 2, "sodalite": 4}  # at each of three temperatures
+COLDEST = 600.0  # K; active learning begins with glass that is no hotter,
+COLD = {"train": 12, "valid": 2}  # so many frames of it, the first of the plan
+LAST = ("train-6", "train-7", "test-1")  # quenches that the set can do without
 
 
 def cached(name: str, make: Callable[[], list[Atoms]]) -> list[Atoms]:
@@ -114,6 +117,17 @@ def plan(seed: int) -> list[Atoms]:
     for name, cell in crystals().items():
         runs[f"crystal-{name}"] = partial(crystal_run, name, cell, seed)
     return interleave(*(cached(name, make) for name, make in tqdm(runs.items(), desc="classical runs", unit="run")))
+
+
+def urgency(frames: Sequence[Atoms]) -> list[int]:
+    """The order of labelling: what active learning begins with, then the plan, then what is more than enough."""
+    ranks, left = [], dict(COLD)
+    for atoms in frames:
+        split = atoms.info["split"]
+        first = left.get(split, 0) > 0 and atoms.info["temperature"] <= COLDEST
+        left[split] = left.get(split, 0) - first
+        ranks.append(0 if first else 2 if atoms.info["group"] in LAST else 1)
+    return sorted(range(len(frames)), key=lambda k: ranks[k])
 
 
 def converge() -> None:
@@ -205,7 +219,7 @@ TEXT = CardText(
     ),
     command="python scripts/make_silica.py",
 )
-CAMPAIGN = Campaign(name="silica", oracle=ORACLE, seed=2305, plan=plan, text=TEXT, checks=checks)
+CAMPAIGN = Campaign(name="silica", oracle=ORACLE, seed=2305, plan=plan, text=TEXT, checks=checks, urgency=urgency)
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--converge"]:

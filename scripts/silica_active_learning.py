@@ -7,7 +7,7 @@ The potential starts from glass at 300 and 600 K and buys three times a few labe
 move. To know what the attacks are worth, the same number of labels is also spent on more of the same: frames of the
 campaign, glass up to 2000 K, whose labels are there already. The classical run shows what several seeds make of the
 same protocol; DFT can afford one. Runs live in `scripts/runs/silica_active_learning/`; what the chapter reads goes to
-`uqlib/data/active_learning/silica[_classical].json` and `.xyz`.
+`uqlib/data/active_learning/silica[_classical].json` and, structures to look at, `.xyz`.
 """
 
 from __future__ import annotations
@@ -21,59 +21,64 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import ase
 import numpy as np
 import torch
-from campaign import DATA, SCRIPTS, frame_text, write_atomically
-from make_silica import ORACLE
+from active_learning_runs import results_text
+from campaign import DATA, SCRIPTS, frame_text, read_frames, write_atomically
+from make_silica import COLD, COLDEST, ORACLE
 from make_silica_vashishta import VashishtaOracle
 
 from uqlib import calibration, datasets
-from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman, surviving
+from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman, lifetimes
 from uqlib.active_learning.measures import Measure
-from uqlib.attack import attack
 from uqlib.datasets import Dataset
 from uqlib.dynamics import ClosestContact, Coordination
-from uqlib.methods import Ensemble
+from uqlib.methods import LastLayer
+from uqlib.prediction import Predictor
 from uqlib.training import Settings
 
 RUNS = SCRIPTS / "runs" / "silica_active_learning"
 RESULTS = DATA / "active_learning"
-START = {"train": 16, "valid": 4}
-COLDEST = 600.0  # K, of the glass it starts from
 LABELS, GENERATIONS = 6, 3
-METHOD = Ensemble(
-    members=4,
+METHOD = LastLayer(
     network={"features": 32, "interactions": 2, "cutoff": 4.0},
-    settings=Settings(epochs=100, batch_size=2, learning_rate=5e-3),
+    settings=Settings(epochs=150, batch_size=2, learning_rate=5e-3, schedule="cosine", patience=150, clip=1.0),
 )
-PROPOSAL = Attacked(temperature=3000.0, steps=40, learning_rate=0.02, displacement=0.02, strain=True, oversampling=3)
+PROPOSAL = Attacked(
+    temperature=3000.0,
+    steps=40,
+    learning_rate=0.02,
+    displacement=0.02,
+    strain=True,
+    stages=4,
+    oversampling=8,
+    percentile=50.0,
+    choose="spread",
+)
 RULES = (ClosestContact(share=0.6), Coordination(centre="Si", neighbour="O", within=2.3, allowed=(2, 6), share=0.1))
-TEMPERATURES = (1500.0, 3000.0)
+TEMPERATURES = (300.0, 1500.0, 3000.0)  # K, of the dynamics that are to survive
+DYNAMICS = {"replicas": 8, "steps": 600}  # of 0.5 fs
 
 
 def start_of(data: Dataset, split: str) -> Dataset:
     """The first cold structures of a split."""
     cold = np.flatnonzero(np.asarray(data[split].info("temperature"), dtype=float) <= COLDEST)
-    if len(cold) < START[split]:
+    if len(cold) < COLD[split]:
         raise SystemExit(
-            f"{split}: {len(cold)} labelled structures at {COLDEST:g} K or less, {START[split]} are needed; go on with "
+            f"{split}: {len(cold)} labelled structures at {COLDEST:g} K or less, {COLD[split]} are needed; go on with "
             "`python scripts/make_silica.py`"
         )
-    return data[split].take(cold[: START[split]])
+    return data[split].take(cold[: COLD[split]])
 
 
-def measures_of(data: Dataset, glass: ase.Atoms) -> dict[str, Measure]:
-    """What is followed: errors per split, and who is whole after a picosecond."""
+def measures_of(data: Dataset) -> dict[str, Measure]:
+    """What is followed: errors, and how well they are ranked, per split."""
     splits = [split for split in ("test", "melt", "tension", "compression", "crystals") if split in data.splits]
     found: dict[str, Measure] = {f"force MAE on {split} (eV/Å)": force_mae(data[split]) for split in splits}
-    found |= {f"Spearman on {split}": force_spearman(data[split]) for split in splits}
-    for temperature in TEMPERATURES:
-        found[f"whole after 0.3 ps at {temperature:g} K"] = surviving(
-            glass, RULES, temperature=temperature, replicas=4, steps=600
-        )
-    return found
+    return found | {f"Spearman on {split}": force_spearman(data[split]) for split in splits}
 
 
 def run(classical: bool, seed: int) -> dict[str, object]:
@@ -81,7 +86,7 @@ def run(classical: bool, seed: int) -> dict[str, object]:
     torch.set_num_threads(1)
     data = datasets.load("silica_vashishta" if classical else "silica")
     train, valid = start_of(data, "train"), start_of(data, "valid")
-    measures = measures_of(data, train.atoms[0])
+    measures = measures_of(data)
     folder = RUNS / ("classical" if classical else "dft") / str(seed)
     history = ActiveLearning(
         method=METHOD,
@@ -89,6 +94,7 @@ def run(classical: bool, seed: int) -> dict[str, object]:
         propose=PROPOSAL,
         generations=GENERATIONS,
         labels=LABELS,
+        valid_share=0.0,
     ).run(
         train,
         valid,
@@ -99,95 +105,97 @@ def run(classical: bool, seed: int) -> dict[str, object]:
         progress=False,
     )
     labels = sum(generation.labelled for generation in history.generations)
-    labelling = len(history.added) if seed == 0 else 0  # one seed is enough to look at
+    same = more_of_the_same(data, train, valid, labels, seed, folder)
+    potentials = {"before": history.predictor_path(0), "after": history.predictor_path(-1), "more of the same": same}
+    rest = train.atoms[0]
     return {
         "seed": seed,
         "generations": [json.loads(generation.to_json()) for generation in history.generations],
-        "more of the same": more_of_the_same(data, train, valid, labels, measures, seed, folder),
-        "labelled": [
-            [tagged(atoms, generation=number, seed=seed) for atoms in added]
-            for number, added in enumerate(history.added)
-        ],
-        "paths": [
-            [tagged(atoms, generation=number, seed=seed) for atoms in path_to(history.predictor_path(number), train)]
-            for number in range(labelling)
+        "more of the same": measured(same, measures),
+        "lifetimes": {
+            word: {f"{t:g}": lasting(path, rest, t)[0] for t in TEMPERATURES} for word, path in potentials.items()
+        },
+        "labelled": [tagged(atoms, generation=number) for number, added in enumerate(history.added) for atoms in added],
+        "dynamics": [
+            tagged(atoms, potential=word, temperature=t)
+            for word, path in potentials.items()
+            for t in TEMPERATURES
+            for atoms in lasting(path, rest, t)[1]
         ],
     }
 
 
-def more_of_the_same(
-    data: Dataset,
-    train: Dataset,
-    valid: Dataset,
-    labels: int,
-    measures: Mapping[str, Measure],
-    seed: int,
-    folder: Path,
-) -> dict[str, float]:
-    """The measures of a potential that got as many labels of the campaign's own frames, up to 2000 K."""
-    path = folder / "more_of_the_same.json"
+def more_of_the_same(data: Dataset, train: Dataset, valid: Dataset, labels: int, seed: int, folder: Path) -> Path:
+    """A potential that got as many labels of the campaign's own frames, up to 2000 K; where it is saved."""
+    path = folder / "more_of_the_same" / "predictor.uq"
     if not path.exists():
-        known = {id(atoms) for atoms in (*train.atoms, *valid.atoms)}
+        known = {id(atoms) for atoms in train.atoms}
         others = [atoms for atoms in data["train"].atoms if id(atoms) not in known]
         chosen = np.random.default_rng(seed).permutation(len(others))[:labels]
-        new = [others[k] for k in chosen]
-        to_valid = labels // 5  # as in active learning
-        fitted = METHOD.fit(
-            Dataset(name="more", atoms=(*train.atoms, *new[to_valid:])),
-            Dataset(name="more", atoms=(*valid.atoms, *new[:to_valid])),
-            seed=seed,
-            progress=False,
-        )
-        write_atomically(path, json.dumps({name: float(measure(fitted)) for name, measure in measures.items()}))
+        more = Dataset(name="more", atoms=(*train.atoms, *(others[k] for k in chosen)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        METHOD.fit(more, valid, seed=seed, progress=False).save(path)
+    return path
+
+
+def measured(fitted: Path, measures: Mapping[str, Measure]) -> dict[str, float]:
+    """All measures of a potential, kept beside it."""
+    path = fitted.with_name("measures.json")
+    if not path.exists():
+        predictor = calibration.load(fitted)
+        write_atomically(path, json.dumps({name: float(measure(predictor)) for name, measure in measures.items()}))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def path_to(fitted: Path, train: Dataset) -> list[ase.Atoms]:
-    """One attack on the predictor in a file, to be played in a viewer: every fourth step, with uncertainties."""
-    found = attack(
-        calibration.load(fitted),
-        train.take([0]),
-        train,
-        temperature=PROPOSAL.temperature,
-        steps=PROPOSAL.steps,
-        learning_rate=PROPOSAL.learning_rate,
-        displacement=PROPOSAL.displacement,
-        seed=0,
-        strain=True,
-    )
-    frames = []
-    for atoms, uncertainty in list(zip(found.paths[0], found.atom_uncertainty[0], strict=True))[::4]:
-        copy = atoms.copy()
-        copy.set_array("force_uncertainty", np.round(np.asarray(uncertainty), 4))
-        frames.append(copy)
-    return frames
+def lasting(fitted: Path, rest: ase.Atoms, temperature: float) -> tuple[dict[str, list[float]], list[ase.Atoms]]:
+    """How long replicas last (fs) and which of them broke; the last frame of each. Kept beside the potential."""
+    path, frames = (fitted.with_name(f"lifetimes-{temperature:g}.{end}") for end in ("json", "xyz"))
+    if not path.exists():
+        predictor: Predictor = calibration.load(fitted)
+        found = lifetimes(predictor, rest, RULES, temperature=temperature, **DYNAMICS)
+        write_atomically(frames, "".join(frame_text(ending.atoms) for ending in found.endings))
+        plain = {"durations": found.durations.tolist(), "broken": found.broken.tolist()}
+        write_atomically(path, json.dumps(plain))
+    return json.loads(path.read_text(encoding="utf-8")), read_frames(frames)
 
 
-def tagged(atoms: ase.Atoms, **info: int) -> ase.Atoms:
+def tagged(atoms: ase.Atoms, **info: float | str) -> ase.Atoms:
+    """A copy that says where it comes from, and nothing else."""
     copy = atoms.copy()
     copy.info = dict(info)
     copy.calc = atoms.calc
     return copy
 
 
-def save(found: Sequence[Mapping[str, object]], *, classical: bool) -> None:
-    """The trace, with what made it; and the structures of the first seed, to look at."""
-    name = "silica_classical" if classical else "silica"
-    made = {
+def settings(*, classical: bool) -> dict[str, object]:
+    """What makes the runs, in words."""
+    return {
         "command": "python scripts/silica_active_learning.py" + (" --classical --seeds 3" if classical else ""),
         "oracle": repr(VashishtaOracle() if classical else ORACLE),
-        "versions": {name: metadata.version(name) for name in ("torch", "ase")},
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "start": {**START, "at most (K)": COLDEST},
+        "start": {**COLD, "at most (K)": COLDEST},
+        "labels": LABELS,
+        "generations": GENERATIONS,
         "method": repr(METHOD),
         "proposal": repr(PROPOSAL),
         "rules": [str(rule) for rule in RULES],
+        "dynamics": {**DYNAMICS, "temperatures": list(TEMPERATURES)},
     }
-    keep = ("seed", "generations", "more of the same")
+
+
+def save(found: Sequence[Mapping[str, object]], *, classical: bool) -> None:
+    """The trace, with what made it; and the structures of the first seed, to look at."""
+    name = "silica_classical" if classical else "silica"
+    versions = {name: metadata.version(name) for name in ("torch", "ase")}
+    keep = ("seed", "generations", "more of the same", "lifetimes")
+    made = {
+        **settings(classical=classical),
+        "versions": versions,
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
     runs = [{key: result[key] for key in keep} for result in found]
-    write_atomically(RESULTS / f"{name}.json", json.dumps({**made, "runs": runs}, indent=1, ensure_ascii=False) + "\n")
-    for kind in ("labelled", "paths"):
-        frames = [atoms for part in found[0][kind] for atoms in part]  # pyright: ignore[reportGeneralTypeIssues]
+    write_atomically(RESULTS / f"{name}.json", results_text(made, runs))
+    for kind in ("labelled", "dynamics"):  # of the first seed
+        frames = cast(list[ase.Atoms], found[0][kind])
         write_atomically(RESULTS / f"{name}_{kind}.xyz", "".join(map(frame_text, frames)))
 
 

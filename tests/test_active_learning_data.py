@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 
-import active_learning_ammonia as script
+import active_learning_ammonia
+import ase.io
 import pytest
+import silica_active_learning as silica
+from active_learning_runs import Experiment
+
+EXPERIMENTS = [active_learning_ammonia.EXPERIMENT]
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS, ids=[experiment.name for experiment in EXPERIMENTS])
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def stored() -> dict:
-    return json.loads(script.RESULTS.read_text(encoding="utf-8"))
+def stored(experiment: Experiment) -> dict:
+    return json.loads(experiment.results.read_text(encoding="utf-8"))
 
 
-def test_settings_are_those_of_the_script(stored: dict) -> None:
-    assert {name: stored[name] for name in script.settings()} == script.settings()
+def test_settings_are_those_of_the_script(experiment: Experiment, stored: dict) -> None:
+    settings = experiment.settings()
+    assert {name: stored[name] for name in settings} == settings
 
 
-def test_all_runs_are_there_once(stored: dict) -> None:
-    planned = [
-        (method, proposal, seed)
-        for method, seeds in script.SEEDS.items()
-        for proposal, seed in itertools.product(script.PROPOSALS, range(seeds))
-    ]
+def test_all_runs_are_there_once(experiment: Experiment, stored: dict) -> None:
     found = [(run["method"], run["proposal"], run["seed"]) for run in stored["runs"]]
-    assert sorted(found) == sorted(planned)
-    assert 100 not in {seed for _, _, seed in found}  # the seed that the settings were chosen with
+    assert sorted(found) == sorted(experiment.jobs)
+    assert experiment.first_seed > 4  # the settings were chosen with 0 to 4
+    assert not {100, 101} & {seed for _, _, seed in found}  # and with these
 
 
 def test_seeds_and_proposals_differ(stored: dict) -> None:
@@ -42,19 +48,61 @@ def test_seeds_and_proposals_differ(stored: dict) -> None:
     assert len(set(last)) == len(last)
 
 
-def test_numbers_are_finite_and_labels_add_up(stored: dict) -> None:
+def test_numbers_are_finite_and_labels_add_up(experiment: Experiment, stored: dict) -> None:
     for run in stored["runs"]:
-        size = script.START["train"]
-        assert len(run["added"]) == len(run["generations"]) - 1
+        size = experiment.start["train"]
+        assert len(run["generations"]) == experiment.generations + 1
+        assert len(run["added"]) == experiment.generations
         for generation, new in zip(run["generations"], [*run["added"], []], strict=True):
             assert generation["train"] == size
-            assert generation["valid"] == script.START["valid"]
-            assert len(generation["measures"]) == 6
+            assert generation["valid"] == experiment.start["valid"]
+            assert len(generation["measures"]) == len(run["generations"][0]["measures"]) >= 3
             assert all(math.isfinite(value) for value in generation["measures"].values())
-            assert generation["labelled"] == len(new) <= script.LABELS
+            assert generation["labelled"] == len(new) <= experiment.labels
             assert all(math.isfinite(value) for label in new for value in label.values())
             size += len(new)
-        for lived in run["lifetimes"].values():
-            assert len(lived["durations"]) == len(lived["broken"]) == 16
-            assert all(0 < duration <= 500 for duration in lived["durations"])
         assert {"before", "after"} == set(run["lifetimes"])
+        for lived in run["lifetimes"].values():
+            assert set(lived) == {f"{temperature:g}" for temperature in experiment.temperatures}
+            for found in lived.values():
+                assert len(found["durations"]) == len(found["broken"]) == 16
+                assert all(0 < duration <= 500 for duration in found["durations"])
+
+
+@pytest.fixture(scope="module")
+def glass() -> dict:
+    return json.loads((silica.RESULTS / "silica_classical.json").read_text(encoding="utf-8"))
+
+
+def test_silica_settings_are_those_of_the_script(glass: dict) -> None:
+    settings = silica.settings(classical=True)
+    assert {name: glass[name] for name in settings} == settings
+
+
+def test_silica_runs_are_three_and_add_up(glass: dict) -> None:
+    assert [run["seed"] for run in glass["runs"]] == [0, 1, 2]
+    last = {json.dumps(run["generations"][-1]["measures"]) for run in glass["runs"]}
+    assert len(last) == 3
+    for run in glass["runs"]:
+        size = silica.COLD["train"]
+        for generation in run["generations"]:
+            assert generation["train"] == size
+            assert generation["labelled"] <= silica.LABELS
+            assert all(math.isfinite(value) for value in generation["measures"].values())
+            size += generation["labelled"]
+        assert set(run["more of the same"]) == set(run["generations"][0]["measures"])
+        assert set(run["lifetimes"]) == {"before", "after", "more of the same"}
+        for lived in run["lifetimes"].values():
+            assert set(lived) == {f"{temperature:g}" for temperature in silica.TEMPERATURES}
+            assert all(len(found["broken"]) == silica.DYNAMICS["replicas"] for found in lived.values())
+
+
+def test_silica_structures_are_those_of_the_first_run(glass: dict) -> None:
+    """As many labelled as were bought, with labels; endings for every potential and temperature."""
+    labelled, endings = (
+        list(ase.io.iread(silica.RESULTS / f"silica_classical_{kind}.xyz")) for kind in ("labelled", "dynamics")
+    )
+    bought = [generation["labelled"] for generation in glass["runs"][0]["generations"]]
+    assert [sum(atoms.info["generation"] == k for atoms in labelled) for k in range(len(bought))] == bought
+    assert all("REF_energy" in atoms.info and "REF_forces" in atoms.arrays for atoms in labelled)
+    assert len(endings) == 3 * len(silica.TEMPERATURES) * silica.DYNAMICS["replicas"]

@@ -1,0 +1,200 @@
+"""Several runs of active learning on a molecule: what the scripts of single molecules share.
+
+Runs live in `scripts/runs/active_learning_<name>/` and share their labels; stopped, a script goes on where it was. Its
+results go to `uqlib/data/active_learning/<name>.json`, which the chapters read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import ase
+import numpy as np
+import torch
+from campaign import DATA, SCRIPTS
+from tqdm.auto import tqdm
+
+from uqlib import calibration, datasets
+from uqlib.active_learning import ActiveLearning, History, lifetimes
+from uqlib.active_learning.measures import Measure
+from uqlib.active_learning.proposals import Proposal
+from uqlib.datasets import Dataset
+from uqlib.dynamics import Rule
+from uqlib.oracles import PySCFOracle
+from uqlib.prediction import Method
+from uqlib.storage import write_atomically
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is compared on one molecule, and how often.
+
+    `start`: structures that a run begins with, per split, the cheapest among the first `among` of the split. `seeds`:
+    number of runs for each method and proposal, counted from `first_seed`. `temperatures` (K) of the dynamics from the
+    frame `rest` that are to survive, judged by `rules`. `describe` says where a label lies.
+    """
+
+    name: str
+    oracle: PySCFOracle
+    start: Mapping[str, int]
+    among: int
+    labels: int
+    generations: int
+    methods: Mapping[str, Method]
+    proposals: Mapping[str, Proposal]
+    seeds: Mapping[str, Mapping[str, int]]
+    first_seed: int
+    measures: Callable[[Dataset], dict[str, Measure]]
+    rest: Callable[[Dataset], ase.Atoms]
+    describe: Callable[[ase.Atoms], dict[str, float]]
+    rules: Sequence[Rule]
+    temperatures: Sequence[float]
+
+    @property
+    def folder(self) -> Path:
+        return SCRIPTS / "runs" / f"active_learning_{self.name}"
+
+    @property
+    def results(self) -> Path:
+        return DATA / "active_learning" / f"{self.name}.json"
+
+    @property
+    def jobs(self) -> list[tuple[str, str, int]]:
+        """Method, proposal and seed of every run."""
+        return [
+            (method, proposal, self.first_seed + seed)
+            for method, proposals in self.seeds.items()
+            for proposal, seeds in proposals.items()
+            for seed in range(seeds)
+        ]
+
+    def settings(self) -> dict[str, object]:
+        """What makes the runs, in words."""
+        return {
+            "command": f"python scripts/active_learning_{self.name}.py",
+            "oracle": repr(self.oracle),
+            "start": {**self.start, "among the first": self.among},
+            "labels": self.labels,
+            "generations": self.generations,
+            "seeds": {method: dict(proposals) for method, proposals in self.seeds.items()},
+            "temperatures": list(self.temperatures),
+            "rules": [str(rule) for rule in self.rules],
+            "methods": {name: repr(method) for name, method in self.methods.items()},
+            "proposals": {name: repr(proposal) for name, proposal in self.proposals.items()},
+        }
+
+
+def cheapest(data: Dataset, number: int, among: int) -> Dataset:
+    """The structures of lowest energy of the first `among`, in the order that they have in `data`."""
+    return data.take(np.sort(np.argsort(data.energies[:among], kind="stable")[:number]))
+
+
+def run(experiment: Experiment, method: str, proposal: str, seed: int) -> dict[str, object]:
+    """One run from start to end, or what is missing of it."""
+    torch.set_num_threads(1)
+    data = datasets.load(experiment.name)
+    folder = experiment.folder / f"{method}-{proposal}-{seed}"
+    share_beginning(folder, method, seed)
+    history = ActiveLearning(
+        method=experiment.methods[method],
+        oracle=experiment.oracle,
+        propose=experiment.proposals[proposal],
+        generations=experiment.generations,
+        labels=experiment.labels,
+        valid_share=0.0,
+    ).run(
+        *(cheapest(data[split], experiment.start[split], experiment.among) for split in ("train", "valid")),
+        seed=seed,
+        folder=folder,
+        label_folder=experiment.folder / "labels",
+        measures=experiment.measures(data),
+        progress=False,
+    )
+    rest = experiment.rest(data)
+    return {
+        "method": method,
+        "proposal": proposal,
+        "seed": seed,
+        "generations": [json.loads(generation.to_json()) for generation in history.generations],
+        "added": [[described(experiment, atoms, rest) for atoms in new] for new in history.added],
+        "lifetimes": {
+            when: {f"{t:g}": lasting(experiment, history, generation, rest, t) for t in experiment.temperatures}
+            for when, generation in (("before", 0), ("after", -1))
+        },
+    }
+
+
+def share_beginning(folder: Path, method: str, seed: int) -> None:
+    """The potential that a run begins with does not depend on what the run will propose: fitted once."""
+    mine = folder / "generation-0"
+    others = sorted(folder.parent.glob(f"{method}-*-{seed}/generation-0/record.json"))
+    if others and not mine.exists():
+        mine.mkdir(parents=True)
+        found = sorted(others[0].parent.glob("lifetimes-*.json"))
+        for source in (*found, others[0].with_name("predictor.uq")):  # the predictor last: with it, it counts as fitted
+            write_atomically(mine / source.name, source.read_bytes())
+
+
+def described(experiment: Experiment, atoms: ase.Atoms, rest: ase.Atoms) -> dict[str, float]:
+    """Where a label lies, in the words of the experiment, and its energy above the structure at rest in eV."""
+    energy = atoms.get_potential_energy() - rest.get_potential_energy()
+    return {name: round(float(value), 5) for name, value in {**experiment.describe(atoms), "energy": energy}.items()}
+
+
+def lasting(
+    experiment: Experiment, history: History, generation: int, rest: ase.Atoms, temperature: float
+) -> dict[str, list[float]]:
+    """How long replicas last under the potential of a generation (fs), and which of them broke; kept beside it."""
+    predictor = history.predictor_path(generation)
+    kept = predictor.with_name(f"lifetimes-{temperature:g}.json")
+    if not kept.exists():
+        found = lifetimes(calibration.load(predictor), rest, experiment.rules, temperature=temperature)
+        plain = {"durations": found.durations.tolist(), "broken": found.broken.tolist()}
+        write_atomically(kept, json.dumps(plain).encode())
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
+def save(experiment: Experiment, found: list[dict[str, object]]) -> None:
+    """All runs so far, in an order of their own, with what made them."""
+    ordered = sorted(found, key=lambda result: (result["method"], result["proposal"], result["seed"]))
+    versions = {name: metadata.version(name) for name in ("torch", "pyscf", "ase")}
+    hardware = f"{platform.machine()}, {os.cpu_count()} cores"
+    made = {**experiment.settings(), "versions": versions, "hardware": hardware}
+    write_atomically(experiment.results, results_text(made, ordered).encode())
+
+
+def results_text(made: Mapping[str, object], runs: Sequence[Mapping[str, object]]) -> str:
+    """JSON of what made the runs, and of the runs, each on a line of its own."""
+    head = json.dumps(made, indent=1, ensure_ascii=False).removesuffix("\n}")
+    return head + ',\n "runs": [\n  ' + ",\n  ".join(json.dumps(run) for run in runs) + "\n ]\n}\n"
+
+
+def main(experiment: Experiment, description: str | None) -> None:
+    """The command line of a script: all runs that are missing, then the results."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=1, help="runs at once, one thread each (default: 1)")
+    parser.add_argument("--nice", type=int, default=0, help="give way to other programs, 1 to 19")
+    parser.add_argument("--try", type=int, nargs="+", metavar="SEED", dest="trial", help="only runs of these seeds")
+    arguments = parser.parse_args()
+    os.nice(arguments.nice)
+    jobs = experiment.jobs
+    if arguments.trial:
+        kinds = dict.fromkeys((method, proposal) for method, proposal, _ in jobs)
+        jobs = [(*kind, seed) for kind in kinds for seed in arguments.trial]
+    found = []
+    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(partial(run, experiment), *job) for job in jobs]
+        for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
+            found.append(future.result())
+            if not arguments.trial:
+                save(experiment, found)
