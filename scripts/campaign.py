@@ -2,9 +2,9 @@
 
 A campaign has three steps, each safe to repeat and to kill at any moment:
 
-1. plan      geometries with their split, source and group, in the order in which they are worth labelling
+1. plan      geometries with their split, source and group, evenly mixed
              (`scripts/plans/<name>.xyz`, committed, so that another machine continues with the same geometries);
-2. label     every planned geometry that has no label yet; each label is appended to a log and synced to disk
+2. label     every planned geometry that has no label yet, the most urgent first; each is appended to a log and synced
              (`scripts/labels/<name>.xyz`, not committed);
 3. publish   log and published labels together, one file per split in plan order, and the cards (`uqlib/data/<name>/`).
 """
@@ -162,7 +162,7 @@ class Campaign:
     name: str
     oracle: Oracle
     seed: int  # of the plan
-    plan: Callable[[int], list[Atoms]]  # seed -> geometries, most urgent first
+    plan: Callable[[int], list[Atoms]]  # seed -> geometries
     text: CardText
     checks: Callable[[Mapping[str, Sequence[Atoms]]], dict[str, object]]  # labelled splits -> what goes on the card
     urgency: Callable[[Sequence[Atoms]], Sequence[int]] = range_of  # plan -> indices in the order of labelling

@@ -1,4 +1,4 @@
-"""Active learning on silica glass, labelled by CP2K: from cold glass to one that may be heated and pulled.
+"""Active learning on silica glass, labelled by CP2K: from cold glass to one that may be melted.
 
     python scripts/silica_active_learning.py                      # DFT: some minutes a label, resumable
     python scripts/silica_active_learning.py --classical --seeds 3    # Vashishta's potential instead: seconds a label
@@ -7,7 +7,8 @@ The potential starts from glass at 300 and 600 K and buys three times a few labe
 move. To know what the attacks are worth, the same number of labels is also spent on more of the same: frames of the
 campaign, glass up to 2000 K, whose labels are there already. The classical run shows what several seeds make of the
 same protocol; DFT can afford one. Runs live in `scripts/runs/silica_active_learning/`; what the chapter reads goes to
-`uqlib/data/active_learning/silica[_classical].json` and, structures to look at, `.xyz`.
+`uqlib/data/active_learning/silica[_classical].json` and, structures to look at, `.xyz`. The settings were tried with
+seed 100, which is in no result.
 """
 
 from __future__ import annotations
