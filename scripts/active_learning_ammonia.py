@@ -5,10 +5,10 @@
 Every run starts from the six cheapest structures of the training set, all near the pyramidal minimum, and buys
 three times ten labels from PySCF.
 
-The settings were chosen with other seeds, 0 to 4, 100 and 101, which are in no result. Attacks at 700 K ended on copies of a
-few geometries; those at 1000 K that offer stages of their way as well do not, and pick labels 0.3 to 2.8 eV above the
-minimum. Random displacements of 0.1 Å cost up to 3 eV at once, hence 0.07 Å. New labels go to the training set alone:
-in a small validation set, two extreme geometries stop trainings after a third of their epochs.
+The settings were chosen with other seeds, 0 to 4, 100 and 101, which are in no result. Attacks at 700 K ended on
+copies of a few geometries; those at 1000 K that offer stages of their way as well do not, and pick labels 0.3 to 2.8
+eV above the minimum. Random displacements of 0.1 Å cost up to 3 eV at once, hence 0.07 Å. New labels go to the
+training set alone: in a small validation set, two extreme geometries stop trainings after a third of their epochs.
 
 Four settings were changed after first rounds of runs: from twenty structures, with trainings of 100 epochs and the six
 most uncertain candidates of each generation. Trained so briefly the network did not fit the large forces of new labels,
