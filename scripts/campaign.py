@@ -150,8 +150,8 @@ def interleave(*sequences: Sequence[Atoms]) -> list[Atoms]:
     return [atoms for _, _, atoms in sorted(keyed, key=lambda item: item[:2])]
 
 
-def range_of(frames: Sequence[Atoms]) -> range:
-    """The order that they have."""
+def in_plan_order(frames: Sequence[Atoms]) -> range:
+    """Every index, in the order of the plan."""
     return range(len(frames))
 
 
@@ -165,7 +165,7 @@ class Campaign:
     plan: Callable[[int], list[Atoms]]  # seed -> geometries
     text: CardText
     checks: Callable[[Mapping[str, Sequence[Atoms]]], dict[str, object]]  # labelled splits -> what goes on the card
-    urgency: Callable[[Sequence[Atoms]], Sequence[int]] = range_of  # plan -> indices in the order of labelling
+    urgency: Callable[[Sequence[Atoms]], Sequence[int]] = in_plan_order  # plan -> indices in the order of labelling
 
     @property
     def plan_file(self) -> Path:

@@ -37,6 +37,7 @@ VOLUMES = np.linspace(0.95, 0.63, 9)
 CRYSTAL_FRAMES = {"quartz": 4, "cristobalite": 2, "sodalite": 4}  # at each of three temperatures
 COLDEST = 600.0  # K; active learning begins with glass that is no hotter,
 COLD = {"train": 12, "valid": 2}  # so many frames of it, the first of the plan
+EARLY = {"train": 30, "valid": 2, "test": 4, "melt": 5, "tension": 3, "compression": 4, "crystals": 3}  # it then needs
 LAST = ("train-6", "train-7", "test-1")  # quenches that the set can do without
 
 
@@ -120,13 +121,17 @@ def plan(seed: int) -> list[Atoms]:
 
 
 def urgency(frames: Sequence[Atoms]) -> list[int]:
-    """The order of labelling: what active learning begins with, then the plan, then what is more than enough."""
-    ranks, left = [], dict(COLD)
+    """The order of labelling: what active learning begins with, what it is judged by, the plan, what can be spared."""
+    cold, early, ranks = dict(COLD), dict(EARLY), []
     for atoms in frames:
         split = atoms.info["split"]
-        first = left.get(split, 0) > 0 and atoms.info["temperature"] <= COLDEST
-        left[split] = left.get(split, 0) - first
-        ranks.append(0 if first else 2 if atoms.info["group"] in LAST else 1)
+        if atoms.info["group"] in LAST:
+            ranks.append(3)
+            continue
+        first = cold.get(split, 0) > 0 and atoms.info["temperature"] <= COLDEST
+        ranks.append(0 if first else 1 if early.get(split, 0) > 0 else 2)
+        cold[split] = cold.get(split, 0) - first
+        early[split] = early.get(split, 0) - 1
     return sorted(range(len(frames)), key=lambda k: ranks[k])
 
 
