@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
 import torch
-from campaign import DATA, SCRIPTS
+from campaign import DATA, SCRIPTS, frame_text, read_frames
 from tqdm.auto import tqdm
 
 from uqlib import calibration, datasets
-from uqlib.active_learning import ActiveLearning, History, lifetimes
+from uqlib.active_learning import ActiveLearning, lifetimes
 from uqlib.active_learning.measures import Measure
 from uqlib.active_learning.proposals import Proposal
 from uqlib.datasets import Dataset
@@ -59,6 +60,7 @@ class Experiment:
     describe: Callable[[ase.Atoms], dict[str, float]]
     rules: Sequence[Rule]
     temperatures: Sequence[float]
+    same: bool = False  # each run is compared with one that has as many labels of more of the training set
 
     @property
     def folder(self) -> Path:
@@ -105,6 +107,7 @@ def run(experiment: Experiment, method: str, proposal: str, seed: int) -> dict[s
     data = datasets.load(experiment.name)
     folder = experiment.folder / f"{method}-{proposal}-{seed}"
     share_beginning(folder, method, seed)
+    train, valid = (cheapest(data[split], experiment.start[split], experiment.among) for split in ("train", "valid"))
     history = ActiveLearning(
         method=experiment.methods[method],
         oracle=experiment.oracle,
@@ -113,7 +116,8 @@ def run(experiment: Experiment, method: str, proposal: str, seed: int) -> dict[s
         labels=experiment.labels,
         valid_share=0.0,
     ).run(
-        *(cheapest(data[split], experiment.start[split], experiment.among) for split in ("train", "valid")),
+        train,
+        valid,
         seed=seed,
         folder=folder,
         label_folder=experiment.folder / "labels",
@@ -121,17 +125,24 @@ def run(experiment: Experiment, method: str, proposal: str, seed: int) -> dict[s
         progress=False,
     )
     rest = experiment.rest(data)
-    return {
+    potentials = {"before": history.predictor_path(0), "after": history.predictor_path(-1)}
+    result: dict[str, object] = {
         "method": method,
         "proposal": proposal,
         "seed": seed,
         "generations": [json.loads(generation.to_json()) for generation in history.generations],
         "added": [[described(experiment, atoms, rest) for atoms in new] for new in history.added],
-        "lifetimes": {
-            when: {f"{t:g}": lasting(experiment, history, generation, rest, t) for t in experiment.temperatures}
-            for when, generation in (("before", 0), ("after", -1))
-        },
     }
+    if experiment.same:
+        spent = sum(generation.labelled for generation in history.generations)
+        same = more_of_the_same(experiment.methods[method], data, train, valid, spent, seed=seed, folder=folder)
+        potentials["more of the same"] = same
+        result["more of the same"] = measured(same, experiment.measures(data))
+    result["lifetimes"] = {
+        when: {f"{t:g}": lasting(fitted, rest, experiment.rules, t)[0] for t in experiment.temperatures}
+        for when, fitted in potentials.items()
+    }
+    return result
 
 
 def share_beginning(folder: Path, method: str, seed: int) -> None:
@@ -140,7 +151,7 @@ def share_beginning(folder: Path, method: str, seed: int) -> None:
     others = sorted(folder.parent.glob(f"{method}-*-{seed}/generation-0/record.json"))
     if others and not mine.exists():
         mine.mkdir(parents=True)
-        found = sorted(others[0].parent.glob("lifetimes-*.json"))
+        found = sorted(others[0].parent.glob("lifetimes-*"))
         for source in (*found, others[0].with_name("predictor.uq")):  # the predictor last: with it, it counts as fitted
             write_atomically(mine / source.name, source.read_bytes())
 
@@ -151,17 +162,48 @@ def described(experiment: Experiment, atoms: ase.Atoms, rest: ase.Atoms) -> dict
     return {name: round(float(value), 5) for name, value in {**experiment.describe(atoms), "energy": energy}.items()}
 
 
+def more_of_the_same(
+    method: Method, data: Dataset, train: Dataset, valid: Dataset, labels: int, *, seed: int, folder: Path
+) -> Path:
+    """A potential that got as many labels, of frames that the training set holds anyway; where it is saved."""
+    path = folder / "more_of_the_same" / "predictor.uq"
+    if not path.exists():
+        known = {atoms.positions.tobytes() for atoms in train.atoms}
+        others = [atoms for atoms in data["train"].atoms if atoms.positions.tobytes() not in known]
+        if len(others) < labels:
+            raise SystemExit(
+                f"{data.name}: {len(others)} further training structures are labelled, {labels} are needed to compare "
+                "with; go on with its `make_` script"
+            )
+        chosen = np.random.default_rng(seed).permutation(len(others))[:labels]
+        more = Dataset(name="more", atoms=(*train.atoms, *(others[k] for k in chosen)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fit: Any = method.fit
+        fit(more, valid, seed=seed, progress=False).save(path)
+    return path
+
+
+def measured(fitted: Path, measures: Mapping[str, Measure]) -> dict[str, float]:
+    """All measures of a potential, kept beside it."""
+    path = fitted.with_name("measures.json")
+    if not path.exists():
+        predictor = calibration.load(fitted)
+        found = {name: float(measure(predictor)) for name, measure in measures.items()}
+        write_atomically(path, json.dumps(found).encode())
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def lasting(
-    experiment: Experiment, history: History, generation: int, rest: ase.Atoms, temperature: float
-) -> dict[str, list[float]]:
-    """How long replicas last under the potential of a generation (fs), and which of them broke; kept beside it."""
-    predictor = history.predictor_path(generation)
-    kept = predictor.with_name(f"lifetimes-{temperature:g}.json")
-    if not kept.exists():
-        found = lifetimes(calibration.load(predictor), rest, experiment.rules, temperature=temperature)
+    fitted: Path, rest: ase.Atoms, rules: Sequence[Rule], temperature: float, **dynamics: int
+) -> tuple[dict[str, list[float]], list[ase.Atoms]]:
+    """How long replicas last (fs) and which of them broke; the last frame of each. Kept beside the potential."""
+    path, frames = (fitted.with_name(f"lifetimes-{temperature:g}.{end}") for end in ("json", "xyz"))
+    if not (path.exists() and frames.exists()):
+        found = lifetimes(calibration.load(fitted), rest, rules, temperature=temperature, **dynamics)
+        write_atomically(frames, "".join(frame_text(ending.atoms) for ending in found.endings).encode())
         plain = {"durations": found.durations.tolist(), "broken": found.broken.tolist()}
-        write_atomically(kept, json.dumps(plain).encode())
-    return json.loads(kept.read_text(encoding="utf-8"))
+        write_atomically(path, json.dumps(plain).encode())
+    return json.loads(path.read_text(encoding="utf-8")), read_frames(frames)
 
 
 def save(experiment: Experiment, found: list[dict[str, object]]) -> None:

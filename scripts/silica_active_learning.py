@@ -21,24 +21,22 @@ import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
-from pathlib import Path
 from typing import cast
 
 import ase
 import numpy as np
 import torch
-from active_learning_runs import results_text
-from campaign import DATA, SCRIPTS, frame_text, read_frames, write_atomically
+from active_learning_runs import lasting, measured, more_of_the_same, results_text
+from campaign import DATA, SCRIPTS, frame_text, write_atomically
 from make_silica import COLD, COLDEST, ORACLE
 from make_silica_vashishta import VashishtaOracle
 
-from uqlib import calibration, datasets
-from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman, lifetimes
+from uqlib import datasets
+from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
 from uqlib.datasets import Dataset
 from uqlib.dynamics import ClosestContact, Coordination
 from uqlib.methods import LastLayer
-from uqlib.prediction import Predictor
 from uqlib.training import Settings
 
 RUNS = SCRIPTS / "runs" / "silica_active_learning"
@@ -60,8 +58,14 @@ PROPOSAL = Attacked(
     choose="spread",
 )
 RULES = (ClosestContact(share=0.6), Coordination(centre="Si", neighbour="O", within=2.3, allowed=(2, 6), share=0.1))
+JUDGED = ("test", "melt", "tension", "compression", "crystals")
 TEMPERATURES = (300.0, 1500.0, 3000.0)  # K, of the dynamics that are to survive
 DYNAMICS = {"replicas": 8, "steps": 600}  # of 0.5 fs
+
+
+def name_of(classical: bool) -> str:
+    """Of the results."""
+    return "silica_classical" if classical else "silica"
 
 
 def start_of(data: Dataset, split: str) -> Dataset:
@@ -77,7 +81,7 @@ def start_of(data: Dataset, split: str) -> Dataset:
 
 def measures_of(data: Dataset) -> dict[str, Measure]:
     """What is followed: errors, and how well they are ranked, per split."""
-    splits = [split for split in ("test", "melt", "tension", "compression", "crystals") if split in data.splits]
+    splits = [split for split in JUDGED if split in data.splits]
     found: dict[str, Measure] = {f"force MAE on {split} (eV/Å)": force_mae(data[split]) for split in splits}
     return found | {f"Spearman on {split}": force_spearman(data[split]) for split in splits}
 
@@ -106,58 +110,26 @@ def run(classical: bool, seed: int) -> dict[str, object]:
         progress=False,
     )
     labels = sum(generation.labelled for generation in history.generations)
-    same = more_of_the_same(data, train, valid, labels, seed, folder)
+    same = more_of_the_same(METHOD, data, train, valid, labels, seed=seed, folder=folder)
     potentials = {"before": history.predictor_path(0), "after": history.predictor_path(-1), "more of the same": same}
     rest = train.atoms[0]
     return {
         "seed": seed,
+        "cells": {split: len(data[split]) for split in JUDGED if split in data.splits},
         "generations": [json.loads(generation.to_json()) for generation in history.generations],
         "more of the same": measured(same, measures),
         "lifetimes": {
-            word: {f"{t:g}": lasting(path, rest, t)[0] for t in TEMPERATURES} for word, path in potentials.items()
+            word: {f"{t:g}": lasting(path, rest, RULES, t, **DYNAMICS)[0] for t in TEMPERATURES}
+            for word, path in potentials.items()
         },
         "labelled": [tagged(atoms, generation=number) for number, added in enumerate(history.added) for atoms in added],
         "dynamics": [
             tagged(atoms, potential=word, temperature=t)
             for word, path in potentials.items()
             for t in TEMPERATURES
-            for atoms in lasting(path, rest, t)[1]
+            for atoms in lasting(path, rest, RULES, t, **DYNAMICS)[1]
         ],
     }
-
-
-def more_of_the_same(data: Dataset, train: Dataset, valid: Dataset, labels: int, seed: int, folder: Path) -> Path:
-    """A potential that got as many labels of the campaign's own frames, up to 2000 K; where it is saved."""
-    path = folder / "more_of_the_same" / "predictor.uq"
-    if not path.exists():
-        known = {id(atoms) for atoms in train.atoms}
-        others = [atoms for atoms in data["train"].atoms if id(atoms) not in known]
-        chosen = np.random.default_rng(seed).permutation(len(others))[:labels]
-        more = Dataset(name="more", atoms=(*train.atoms, *(others[k] for k in chosen)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        METHOD.fit(more, valid, seed=seed, progress=False).save(path)
-    return path
-
-
-def measured(fitted: Path, measures: Mapping[str, Measure]) -> dict[str, float]:
-    """All measures of a potential, kept beside it."""
-    path = fitted.with_name("measures.json")
-    if not path.exists():
-        predictor = calibration.load(fitted)
-        write_atomically(path, json.dumps({name: float(measure(predictor)) for name, measure in measures.items()}))
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def lasting(fitted: Path, rest: ase.Atoms, temperature: float) -> tuple[dict[str, list[float]], list[ase.Atoms]]:
-    """How long replicas last (fs) and which of them broke; the last frame of each. Kept beside the potential."""
-    path, frames = (fitted.with_name(f"lifetimes-{temperature:g}.{end}") for end in ("json", "xyz"))
-    if not path.exists():
-        predictor: Predictor = calibration.load(fitted)
-        found = lifetimes(predictor, rest, RULES, temperature=temperature, **DYNAMICS)
-        write_atomically(frames, "".join(frame_text(ending.atoms) for ending in found.endings))
-        plain = {"durations": found.durations.tolist(), "broken": found.broken.tolist()}
-        write_atomically(path, json.dumps(plain))
-    return json.loads(path.read_text(encoding="utf-8")), read_frames(frames)
 
 
 def tagged(atoms: ase.Atoms, **info: float | str) -> ase.Atoms:
@@ -185,9 +157,9 @@ def settings(*, classical: bool) -> dict[str, object]:
 
 def save(found: Sequence[Mapping[str, object]], *, classical: bool) -> None:
     """The trace, with what made it; and the structures of the first seed, to look at."""
-    name = "silica_classical" if classical else "silica"
+    name = name_of(classical)
     versions = {name: metadata.version(name) for name in ("torch", "ase")}
-    keep = ("seed", "generations", "more of the same", "lifetimes")
+    keep = ("seed", "cells", "generations", "more of the same", "lifetimes")
     made = {
         **settings(classical=classical),
         "versions": versions,

@@ -61,7 +61,9 @@ def test_numbers_are_finite_and_labels_add_up(experiment: Experiment, stored: di
             assert generation["labelled"] == len(new) <= experiment.labels
             assert all(math.isfinite(value) for label in new for value in label.values())
             size += len(new)
-        assert {"before", "after"} == set(run["lifetimes"])
+        rival = {"more of the same"} if experiment.same else set()
+        assert set(run["lifetimes"]) == {"before", "after"} | rival
+        assert all(set(run[word]) == set(run["generations"][0]["measures"]) for word in rival)
         for lived in run["lifetimes"].values():
             assert set(lived) == {f"{temperature:g}" for temperature in experiment.temperatures}
             for found in lived.values():
@@ -69,20 +71,25 @@ def test_numbers_are_finite_and_labels_add_up(experiment: Experiment, stored: di
                 assert all(0 < duration <= 500 for duration in found["durations"])
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["classical", "dft"])
+def classical(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def glass() -> dict:
-    return json.loads((silica.RESULTS / "silica_classical.json").read_text(encoding="utf-8"))
+def glass(classical: bool) -> dict:
+    return json.loads((silica.RESULTS / f"{silica.name_of(classical)}.json").read_text(encoding="utf-8"))
 
 
-def test_silica_settings_are_those_of_the_script(glass: dict) -> None:
-    settings = silica.settings(classical=True)
+def test_silica_settings_are_those_of_the_script(classical: bool, glass: dict) -> None:
+    settings = silica.settings(classical=classical)
     assert {name: glass[name] for name in settings} == settings
 
 
-def test_silica_runs_are_three_and_add_up(glass: dict) -> None:
-    assert [run["seed"] for run in glass["runs"]] == [0, 1, 2]
+def test_silica_runs_are_all_there_and_add_up(classical: bool, glass: dict) -> None:
+    assert [run["seed"] for run in glass["runs"]] == ([0, 1, 2] if classical else [0])
     last = {json.dumps(run["generations"][-1]["measures"]) for run in glass["runs"]}
-    assert len(last) == 3
+    assert len(last) == len(glass["runs"])
     for run in glass["runs"]:
         size = silica.COLD["train"]
         for generation in run["generations"]:
@@ -97,10 +104,11 @@ def test_silica_runs_are_three_and_add_up(glass: dict) -> None:
             assert all(len(found["broken"]) == silica.DYNAMICS["replicas"] for found in lived.values())
 
 
-def test_silica_structures_are_those_of_the_first_run(glass: dict) -> None:
+def test_silica_structures_are_those_of_the_first_run(classical: bool, glass: dict) -> None:
     """As many labelled as were bought, with labels; endings for every potential and temperature."""
     labelled, endings = (
-        list(ase.io.iread(silica.RESULTS / f"silica_classical_{kind}.xyz")) for kind in ("labelled", "dynamics")
+        list(ase.io.iread(silica.RESULTS / f"{silica.name_of(classical)}_{kind}.xyz"))
+        for kind in ("labelled", "dynamics")
     )
     bought = [generation["labelled"] for generation in glass["runs"][0]["generations"]]
     assert [sum(atoms.info["generation"] == k for atoms in labelled) for k in range(len(bought))] == bought
