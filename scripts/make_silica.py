@@ -37,7 +37,8 @@ VOLUMES = np.linspace(0.95, 0.63, 9)
 CRYSTAL_FRAMES = {"quartz": 4, "cristobalite": 2, "sodalite": 4}  # at each of three temperatures
 COLDEST = 600.0  # K; active learning begins with glass that is no hotter,
 COLD = {"train": 12, "valid": 2}  # so many frames of it, the first of the plan
-EARLY = {"train": 30, "valid": 2, "test": 4, "melt": 5, "tension": 3, "compression": 4, "crystals": 3}  # it then needs
+# What it is judged by comes next: a rival with as many labels of its own, and some frames of every split.
+EARLY = {"train": 30, "valid": 2, "test": 4, "melt": 5, "tension": 3, "compression": 4, "crystals": 3}
 LAST = ("train-6", "train-7", "test-1")  # quenches that the set can do without
 
 
