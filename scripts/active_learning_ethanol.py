@@ -3,7 +3,7 @@
     python scripts/active_learning_ethanol.py --workers 2
 
 Every run starts from the ten cheapest of the first sixty training structures, all at 500 K, and buys three times twenty
-labels of attacks from PySCF. Its rival gets sixty more frames of the training set, at 500 K as well. Network, training
+labels of attacks from PySCF. Its rival gets sixty more of the first hundred of that set. Network, training
 and attacks are those of ammonia, but for one number.
 
 The settings were chosen with seed 100, which is in no result, mostly with GFN2-xTB for an oracle. The temperature of
@@ -75,7 +75,7 @@ EXPERIMENT = Experiment(
     describe=describe,
     rules=(BondLengths(), ShortestDistance(first="H", second="H", distance=1.1)),
     temperatures=(300.0, 600.0, 1000.0),
-    same=True,
+    same=100,
 )
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -22,7 +21,7 @@ from typing import Any
 import ase
 import numpy as np
 import torch
-from campaign import DATA, SCRIPTS, frame_text, read_frames
+from campaign import DATA, SCRIPTS, frame_text, read_frames, single_threaded_pool
 from tqdm.auto import tqdm
 
 from uqlib import calibration, datasets
@@ -60,7 +59,7 @@ class Experiment:
     describe: Callable[[ase.Atoms], dict[str, float]]
     rules: Sequence[Rule]
     temperatures: Sequence[float]
-    same: bool = False  # each run is compared with one that has as many labels of more of the training set
+    same: int = 0  # if not 0, each run has a rival: as many labels, drawn from this many first training structures
 
     @property
     def folder(self) -> Path:
@@ -135,7 +134,8 @@ def run(experiment: Experiment, method: str, proposal: str, seed: int) -> dict[s
     }
     if experiment.same:
         spent = sum(generation.labelled for generation in history.generations)
-        same = more_of_the_same(experiment.methods[method], data, train, valid, spent, seed=seed, folder=folder)
+        pool = data["train"].take(np.arange(experiment.same))
+        same = more_of_the_same(experiment.methods[method], pool, train, valid, spent, seed=seed, folder=folder)
         potentials["more of the same"] = same
         result["more of the same"] = measured(same, experiment.measures(data))
     result["lifetimes"] = {
@@ -163,16 +163,16 @@ def described(experiment: Experiment, atoms: ase.Atoms, rest: ase.Atoms) -> dict
 
 
 def more_of_the_same(
-    method: Method, data: Dataset, train: Dataset, valid: Dataset, labels: int, *, seed: int, folder: Path
+    method: Method, pool: Dataset, train: Dataset, valid: Dataset, labels: int, *, seed: int, folder: Path
 ) -> Path:
-    """A potential that got as many labels, of frames that the training set holds anyway; where it is saved."""
+    """A potential that got as many labels, of frames in `pool` that have one anyway; where it is saved."""
     path = folder / "more_of_the_same" / "predictor.uq"
     if not path.exists():
         known = {atoms.positions.tobytes() for atoms in train.atoms}
-        others = [atoms for atoms in data["train"].atoms if atoms.positions.tobytes() not in known]
+        others = [atoms for atoms in pool.atoms if atoms.positions.tobytes() not in known]
         if len(others) < labels:
             raise SystemExit(
-                f"{data.name}: {len(others)} further training structures are labelled, {labels} are needed to compare "
+                f"{pool.name}: {len(others)} further training structures are labelled, {labels} are needed to compare "
                 "with; go on with its `make_` script"
             )
         chosen = np.random.default_rng(seed).permutation(len(others))[:labels]
@@ -234,7 +234,7 @@ def main(experiment: Experiment, description: str | None) -> None:
         kinds = dict.fromkeys((method, proposal) for method, proposal, _ in jobs)
         jobs = [(*kind, seed) for kind in kinds for seed in arguments.trial]
     found = []
-    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
+    with single_threaded_pool(arguments.workers) as pool:
         futures = [pool.submit(partial(run, experiment), *job) for job in jobs]
         for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
             found.append(future.result())

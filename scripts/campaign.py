@@ -15,11 +15,8 @@ import argparse
 import fcntl
 import io
 import json
-import multiprocessing
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +29,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from cards import CardText, write_cards
 
 from uqlib.oracles import LabelResult, Oracle, geometry_digest, label_many
+from uqlib.processes import worker_pool
 
 SCRIPTS = Path(__file__).resolve().parent
 DATA = SCRIPTS.parent / "uqlib" / "data"
@@ -250,18 +248,8 @@ def without_duplicates(frames: Iterable[Atoms]) -> list[Atoms]:
 
 def single_threaded_pool(workers: int) -> ProcessPoolExecutor:
     """Worker processes that use one thread each and end when this process is killed."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a fresh ("spawn") worker loads its libraries
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent, initargs=(os.getpid(),))
-
-
-def _follow_parent(parent: int) -> None:
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(2.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a fresh worker loads its libraries
+    return worker_pool(workers)
 
 
 def give_way(nice: int) -> None:

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from typing import cast
 
@@ -27,7 +25,7 @@ import ase
 import numpy as np
 import torch
 from active_learning_runs import lasting, measured, more_of_the_same, results_text
-from campaign import DATA, SCRIPTS, frame_text, write_atomically
+from campaign import DATA, SCRIPTS, frame_text, single_threaded_pool, write_atomically
 from make_silica import COLD, COLDEST, ORACLE
 from make_silica_vashishta import VashishtaOracle
 
@@ -110,7 +108,7 @@ def run(classical: bool, seed: int) -> dict[str, object]:
         progress=False,
     )
     labels = sum(generation.labelled for generation in history.generations)
-    same = more_of_the_same(METHOD, data, train, valid, labels, seed=seed, folder=folder)
+    same = more_of_the_same(METHOD, data["train"], train, valid, labels, seed=seed, folder=folder)
     potentials = {"before": history.predictor_path(0), "after": history.predictor_path(-1), "more of the same": same}
     rest = train.atoms[0]
     return {
@@ -180,7 +178,7 @@ def main() -> None:
     parser.add_argument("--nice", type=int, default=0, help="give way to other programs, 1 to 19")
     arguments = parser.parse_args()
     os.nice(arguments.nice)
-    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
+    with single_threaded_pool(arguments.workers) as pool:
         jobs = [pool.submit(run, arguments.classical, seed) for seed in range(arguments.seeds)]
         save([job.result() for job in jobs], classical=arguments.classical)
 

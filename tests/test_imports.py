@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "uqlib"
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("units", "metrics", "colab", "allocator", "quoting", "_viewer"),
+    ("units", "metrics", "colab", "allocator", "quoting", "processes", "_viewer"),
     ("arrays", "batch", "descriptors", "nff", "storage"),
     ("files", "published"),
     ("datasets",),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 
+from uqlib.processes import worker_pool
 from uqlib.study.grid import SCALES, load_grid
 from uqlib.study.running import run
 
@@ -56,7 +56,7 @@ def _command(arguments: argparse.Namespace) -> str:
 
 @contextmanager
 def _executor(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
-    """None for this process. Processes are started anew, not forked: torch does not survive that."""
+    """None for this process."""
     if scheduler:
         try:
             from dask.distributed import Client
@@ -65,7 +65,7 @@ def _executor(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
         with Client(scheduler) as client:
             yield client.get_executor()
     elif workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             yield pool
     else:
         yield None
