@@ -6,12 +6,13 @@ import json
 import math
 
 import active_learning_ammonia
+import active_learning_ethanol
 import ase.io
 import pytest
 import silica_active_learning as silica
 from active_learning_runs import Experiment
 
-EXPERIMENTS = [active_learning_ammonia.EXPERIMENT]
+EXPERIMENTS = [active_learning_ammonia.EXPERIMENT, active_learning_ethanol.EXPERIMENT]
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS, ids=[experiment.name for experiment in EXPERIMENTS])
