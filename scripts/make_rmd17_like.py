@@ -100,7 +100,7 @@ def malonaldehyde_scans(lowest: Atoms) -> list[list[Atoms]]:
     final = Atoms(numbers=lowest.numbers, positions=mirrored.positions)
     final.positions = superpose(final.positions, lowest.positions)
     images = [lowest.copy() for _ in range(20)] + [final]
-    band = NEB(images, k=0.5)
+    band = NEB(images, k=0.5, method="improvedtangent")
     band.interpolate(method="idpp")
     for image in images:
         image.calc = xtb()
