@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from uqlib.processes import worker_pool
@@ -24,11 +25,11 @@ if __name__ == "__main__":
 
 
 def alive(pid: int) -> bool:
+    """Whether a process does anything yet. Of an orphan there may be a rest, a zombie, where nobody asks after it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def test_workers_are_other_processes_and_do_the_work() -> None:
