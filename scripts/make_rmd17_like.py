@@ -140,7 +140,7 @@ MOLECULES = {
     "malonaldehyde": Molecule(
         start=malonaldehyde,
         rotor=None,  # turned away, the hydrogen bond would not close again at 500 K
-        trajectories={"train": 10, "valid": 2, "test": 6, "hot": 4},
+        trajectories={"train": 6, "valid": 2, "test": 3, "hot": 2},
         scans=malonaldehyde_scans,
         scan_sampling={
             "proton_transfer": "nudged elastic band on GFN2-xTB, 21 images, from one O to the other; `transfer` is the "
