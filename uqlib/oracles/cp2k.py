@@ -121,8 +121,9 @@ class CP2KOracle:
         """The command line, without the input file."""
         if shutil.which(self.program) is None:
             raise FileNotFoundError(
-                f"program={self.program!r} is not on the PATH; install CP2K (Debian: `apt install cp2k`, conda: "
-                "`conda install -c conda-forge cp2k`) or name yours: CP2KOracle(program=...)"
+                f"program={self.program!r} is not on the PATH; install CP2K (Debian: `apt install cp2k "
+                "libopenblas0-serial`, conda: `conda install -c conda-forge cp2k`) or name yours: "
+                "CP2KOracle(program=...)"
             )
         return [self.program] if self.ranks == 1 else [*self.launcher, str(self.ranks), self.program]
 
