@@ -69,10 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tests = together({"ours": ours["test"], "published": theirs["test"]})
         most = published(folder, train=len(theirs) - VALID, seed=seed)
         for data, judged in ((ours, tests), (theirs, tests), (most, together({"the 50 left": most["valid"]}))):
-            epochs = options.epochs * len(ours["train"]) // len(data["train"])
+            count = len(data["train"])
+            epochs = options.epochs * len(ours["train"]) // count
             valid = data["valid"].take(range(VALID))
             model, seconds = fitted(data["train"], valid, seed=seed, epochs=epochs)
-            print(f"\nseed {seed}: {len(data['train'])} frames of {data.name}, {epochs} epochs in {seconds:.0f} s of processor time")
+            print(f"\nseed {seed}: {count} of {data.name}, {epochs} epochs, {seconds:.0f} s of one core")
             print(baseline.table(baseline.split_errors(model, judged)), flush=True)
     return 0
 
