@@ -214,7 +214,16 @@ def test_a_stored_silica_frame_can_be_labelled_again(capsys):
 
 
 @needs_pyscf
-def test_a_stored_ammonia_frame_can_be_labelled_again(monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "split"), [("ethanol", "hot"), ("malonaldehyde", "proton_transfer")])
+def test_a_stored_frame_of_the_larger_molecules_can_be_labelled_again(name, split, capsys):
+    if not (campaign.DATA / name / f"{split}.xyz").exists():
+        pytest.skip(f"{name} has no labels yet")
+    assert relabel.main([name, split, "0"]) == 0
+    assert "agrees" in capsys.readouterr().out
+
+
+@needs_pyscf
+def test_a_stored_ammonia_frame_is_labelled_again_and_a_wrong_one_is_found(monkeypatch, capsys):
     assert relabel.main(["ammonia", "train", "0"]) == 0
     assert "agrees" in capsys.readouterr().out
     stored = campaign.read_frames(campaign.DATA / "ammonia" / "train.xyz")[0]
