@@ -111,9 +111,10 @@ class PySCFOracle:
         """The second-order solver, which is slower and surer, from the lowest solution on the coarse grid.
 
         A bond that breaks brings orbitals together; first-order cycles then swing between two fillings. The second
-        order settles, but not always in the lowest solution: in HF pulled to 3.5 Å it ended 16 eV above. So it starts
-        from several places, where that costs little: where the cycles stopped; orbitals with fractional occupations
-        (Fermi-Dirac), shared by both ends of the bond; and those of Hartree-Fock, which keeps filled and empty apart.
+        order settles, but not always in the lowest solution: in hydrogen fluoride at 3.5 Å it ended 16 eV above. So it
+        starts from several places, where that costs little: where the cycles stopped; orbitals with fractional
+        occupations (Fermi-Dirac), shared by both ends of the bond; and those of Hartree-Fock, which keeps filled and
+        empty apart.
         """
         from pyscf import scf
 
