@@ -104,6 +104,43 @@ def test_only_complete_blocks_count(results: Results) -> None:
     assert made_up(like_the_study(), seeds=FEWEST_SEEDS - 1).systems == {}
 
 
+def two_systems() -> Results:
+    """System "a" with ten seeds, as the study found; "b" with nine, on which MVE is best everywhere."""
+    a, b = made_up(like_the_study()), made_up(like_the_study(mve=same(0.95)), seeds=9)
+    grid = dataclasses.replace(a.grid, systems=dict.fromkeys(("a", "b"), a.grid.systems["a"]))
+    return Results(grid=grid, cells={**a.cells, **{("b", seed, m): cell for (_, seed, m), cell in b.cells.items()}})
+
+
+def test_each_system_has_the_same_say() -> None:
+    both = two_systems()
+    assert both.systems == {"a": 9, "b": 9}
+    assert both.spare == {"a": 1, "b": 0}
+    assert "left over: 1 of a." in prose.coverage(both)
+    assert "left over" not in prose.coverage(made_up(like_the_study()))
+    assert verdict.of_systems(both, ["a"]).systems == {"a": 10}
+
+
+def test_systems_may_disagree() -> None:
+    both = two_systems()
+    far = prose.ranks_by_system(both, ("far",))
+    assert [int(far[system].argmin()) for system in ("a", "b")] == [METHODS.index("neighbours"), METHODS.index("mve")]
+    assert far["a"] == pytest.approx(verdict.of_systems(both, ["a"]).overall_ranks(("far",))[:9].mean(0))
+    (rho,) = prose.agreement(both, ("far",)).values()
+    assert rho == pytest.approx(1 - 6 * (3**2 + 3 * 1) / (5 * 24))  # MVE from fourth to first, three others one down
+    text = prose.agreement_in_words(both)
+    assert "**Far** first: neighbours on a and MVE on b; correlation of the orders: a and b +0.40." in text
+    assert prose.agreement_in_words(made_up(like_the_study())).startswith("One system only")
+
+
+def test_a_ruling_may_hang_on_one_system() -> None:
+    both = two_systems()
+    without = verdict.rulings_without(both)
+    names = [conclusion.__name__ for conclusion in verdict.CONCLUSIONS]
+    assert dict(zip(names, without["b"], strict=True)) == rulings(made_up(like_the_study()))
+    assert dict(zip(names, without["a"], strict=True))["consistency"] == "contradicted"
+    assert verdict.rulings_without(made_up(like_the_study())) == {}
+
+
 def test_values_answers_and_ranks(results: Results) -> None:
     values = results.values("MAE", "a", "hot")
     assert values.shape == (10, 5)

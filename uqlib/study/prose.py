@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from scipy import stats
 
 from uqlib.study.grid import REGIMES
 from uqlib.study.results import QUESTIONS, Results
@@ -33,6 +35,9 @@ def coverage(results: Results) -> str:
         lines.append(
             f"- **{system}**{which}: {seeds} seeds, {cell['train']} training structures; scored {'; '.join(regimes)}."
         )
+    if spare := {system: n for system, n in results.spare.items() if n}:
+        more = listed(f"{n} of {system}" for system, n in spare.items())
+        lines.append(f"- As many blocks of each system count, so that each has the same say; left over: {more}.")
     if missing := [system for system in results.grid.systems if system not in results.systems]:
         lines.append(f"- Not in these results yet: {listed(missing)}.")
     cells = [results.cells[system, seed, m] for system, seed in results.blocks for m in results.grid.methods]
@@ -72,6 +77,36 @@ def standing(results: Results, regime: str) -> str:
         f"{compared.average[0]:.1f}); {others}. Significantly behind: {listed(far)}. (Friedman's test, all alike: "
         f"p = {compared.p_value:.1g}; {compared.blocks} blocks.)"
     )
+
+
+def agreement(results: Results, regimes: Sequence[str]) -> dict[tuple[str, str], float]:
+    """Two systems -> Spearman's correlation of the average ranks of the methods on one and on the other."""
+    found = ranks_by_system(results, regimes)
+    return {
+        (one, other): float(stats.spearmanr(found[one], found[other])[0])
+        for one, other in itertools.combinations(found, 2)
+    }
+
+
+def ranks_by_system(results: Results, regimes: Sequence[str]) -> dict[str, np.ndarray]:
+    """System -> (methods,) average ranks over its seeds and the questions about uncertainty."""
+    found, systems = results.overall_ranks(regimes), [system for system, _ in results.blocks_in(regimes)]
+    return {name: found[[system == name for system in systems]].mean(0) for name in dict.fromkeys(systems)}
+
+
+def agreement_in_words(results: Results) -> str:
+    """Who comes first on each system, and how far the systems agree, regime by regime."""
+    told = []
+    for regime in REGIMES:
+        found = ranks_by_system(results, (regime,))
+        first = [
+            f"{label(results.grid.methods[int(average.argmin())])} on {system}" for system, average in found.items()
+        ]
+        alike = [f"{one} and {other} {signed(rho, 2)}" for (one, other), rho in agreement(results, (regime,)).items()]
+        if alike:
+            where = name_of((regime,)).capitalize()
+            told.append(f"**{where}** first: {listed(first)}; correlation of the orders: {listed(alike)}.")
+    return "\n\n".join(told) or "One system only: nothing to compare."
 
 
 def recalibrations(results: Results) -> dict[str, Pair]:

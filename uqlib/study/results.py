@@ -65,28 +65,30 @@ UNCERTAINTY = ("order", "detection", "size", "likelihood")
 class Results:
     """Cells of the study that belong to a grid; made by `load_results`.
 
-    Only complete blocks count, and only systems with at least `FEWEST_SEEDS` of them.
+    Only complete blocks count, only systems with at least `FEWEST_SEEDS` of them, and as many of one system as of
+    another: the first ones of each, so that each system has the same say.
     """
 
     grid: Grid
     cells: Mapping[tuple[str, int, str], Mapping[str, Any]]  # (system, seed, method) -> cell
     stale: tuple[str, ...] = ()  # files that were made with other settings or data, and left out
-    blocks: tuple[tuple[str, int], ...] = field(init=False)  # (system, seed) for which all methods are there
+    blocks: tuple[tuple[str, int], ...] = field(init=False)  # (system, seed) that count
+    spare: Mapping[str, int] = field(init=False)  # system -> how many complete blocks do not
 
     def __post_init__(self) -> None:
-        complete = tuple(
-            (system, seed)
+        complete = {
+            system: [n for n in self.grid.seeds if all((system, n, m) in self.cells for m in self.grid.methods)]
             for system in self.grid.systems
-            for seed in self.grid.seeds
-            if all((system, seed, method) in self.cells for method in self.grid.methods)
-        )
-        seeds = {system: sum(s == system for s, _ in complete) for system, _ in complete}
-        counted = tuple((system, seed) for system, seed in complete if seeds[system] >= FEWEST_SEEDS)
+        }
+        enough = {system: seeds for system, seeds in complete.items() if len(seeds) >= FEWEST_SEEDS}
+        even = min((len(seeds) for seeds in enough.values()), default=0)
+        counted = tuple((system, seed) for system, seeds in enough.items() for seed in seeds[:even])
         object.__setattr__(self, "blocks", counted)
+        object.__setattr__(self, "spare", {system: len(seeds) - even for system, seeds in enough.items()})
 
     @property
     def systems(self) -> dict[str, int]:
-        """System -> how many complete blocks it has; systems without any are left out."""
+        """System -> how many of its blocks count; systems without any are left out."""
         counts = {system: sum(s == system for s, _ in self.blocks) for system in self.grid.systems}
         return {system: count for system, count in counts.items() if count}
 
@@ -98,7 +100,7 @@ class Results:
         return [split for split in wanted if split in scored]
 
     def blocks_in(self, regimes: Sequence[str]) -> list[tuple[str, int]]:
-        """Complete blocks of the systems that have a split in these regimes."""
+        """The blocks of the systems that have a split in these regimes."""
         return [(system, seed) for system, seed in self.blocks if self.splits(system, regimes)]
 
     def values(

@@ -39,6 +39,12 @@ def among(results: Results, methods: Sequence[str]) -> Results:
     return Results(grid=replace(results.grid, methods=chosen), cells=results.cells, stale=results.stale)
 
 
+def of_systems(results: Results, systems: Iterable[str]) -> Results:
+    """The same results of some systems only."""
+    chosen = {system: results.grid.systems[system] for system in systems}
+    return Results(grid=replace(results.grid, systems=chosen), cells=results.cells, stale=results.stale)
+
+
 def overall_pairs(
     results: Results, asked: Iterable[tuple[str, str, Sequence[str]]]
 ) -> dict[tuple[str, str, str], Pair]:
@@ -216,6 +222,18 @@ def findings(results: Results) -> list[Finding]:
     if not results.blocks:
         raise ValueError("results: no block is complete; run `python -m uqlib study` first")
     return [conclusion(results) for conclusion in CONCLUSIONS]
+
+
+def rulings_without(results: Results) -> dict[str, list[Ruling]]:
+    """System -> the rulings of `findings` when it is left out: what stands or falls with one system.
+
+    Empty where fewer than two systems have blocks.
+    """
+    systems = list(results.systems)
+    if len(systems) < 2:
+        return {}
+    rest = {left: of_systems(results, [system for system in systems if system != left]) for left in systems}
+    return {left: [finding.ruling for finding in findings(others)] for left, others in rest.items()}
 
 
 def later_methods(results: Results) -> dict[tuple[str, str, str], Pair]:
