@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from make_ammonia import umbrella
+from make_silica import SPARED
 
 NAMES = sorted(path.parent.name for path in campaign.DATA.glob("*/card.json"))
 # Energies of isolated atoms are near these; a molecule or crystal lies within 20 eV per atom. PySCF counts all
@@ -68,11 +69,20 @@ def test_labels_are_plausible(name, split):
         isolated = sum(reference[int(z)] for z in atoms.numbers)
         assert abs(atoms.get_potential_energy() - isolated) / len(atoms) < 20
         assert np.isfinite(atoms.get_forces()).all()
-        # No external field: the forces of a frame cancel, up to what the grids leave. In silica that was up to 0.2 eV/Å
-        # (melt) at 800 Ry, and up to 0.6 at 600 Ry, too coarse a grid.
-        assert np.abs(atoms.get_forces().sum(0)).max() < (0.25 if name == "silica" else 1e-4)
+        assert np.abs(atoms.get_forces().sum(0)).max() < (0.4 if name == "silica" else 1e-4)  # no external field
         assert {"source", "group", "split"} <= atoms.info.keys()
         assert atoms.info["split"] == split
+
+
+@pytest.mark.parametrize("split", card("silica")["splits"])
+def test_net_forces_of_silica_are_those_of_its_grid(split):
+    """At 800 Ry each of 72 forces is wrong by about 10 meV/Å; independent errors add up to 0.085 eV/Å in a sum.
+
+    Two in 239 frames reach 0.32, four times that, and their forces were no worse than others' (12 and 14 meV/Å; card).
+    The grid of 600 Ry would leave three times as much.
+    """
+    net = np.array([atoms.get_forces().sum(0) for atoms in frames("silica", split)])
+    assert np.sqrt((net**2).mean()) < 0.12
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,10 +104,8 @@ def test_training_and_test_share_no_group(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_published_frames_are_the_planned_ones(name):
-    planned = [
-        campaign.fingerprint(a)
-        for a in campaign.read_frames(campaign.SCRIPTS / "plans" / f"{PLAN_OF.get(name, name)}.xyz")
-    ]
+    plan = campaign.read_frames(campaign.SCRIPTS / "plans" / f"{PLAN_OF.get(name, name)}.xyz")
+    planned = [campaign.fingerprint(a) for a in plan if name != "silica" or a.info["group"] not in SPARED]
     assert len(planned) == card(name)["planned"]
     published = {campaign.fingerprint(a) for split in card(name)["splits"] for a in frames(name, split)}
     assert published <= set(planned)
