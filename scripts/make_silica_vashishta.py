@@ -1,10 +1,10 @@
-"""Make `uqlib/data/silica_vashishta`: all geometries of `silica` with the labels of a classical potential.
+"""Make `uqlib/data/silica_vashishta`: the geometries of `silica`, two quenches more, labelled by a classical potential.
 
     python scripts/make_silica_vashishta.py     # a minute or two; needs LAMMPS's `lmp`
 
 The geometries were sampled with the Vashishta potential, and here they get its energies, forces and stresses. That is
 no electronic structure. It is a known surface on which the whole set is labelled at no cost: for looking at
-structures, for trying methods on a bulk system, and for comparison once the DFT labels of `silica` are there.
+structures, for trying methods on a bulk system, and for comparison with the DFT labels of `silica`.
 """
 
 from __future__ import annotations
