@@ -67,6 +67,13 @@ def test_trade_off(ax: Axes) -> None:
         plots.trade_off(ax, {"a": 0.0}, {"a": 1.0}, xlabel="", ylabel="")
 
 
+def test_better_is_up_on_axes_that_share_their_scale() -> None:
+    _, pair = plt.subplots(1, 2, sharey=True)
+    for ax in pair:
+        plots.trade_off(ax, {"a": 1.0, "b": 5.0}, {"a": 4.0, "b": 1.0}, xlabel="", ylabel="")
+    assert all(ax.yaxis_inverted() for ax in pair)
+
+
 def test_more_can_be_better(ax: Axes) -> None:
     plots.trade_off(ax, {"a": 1.0, "b": 5.0}, {"a": 4.0, "b": 1.0}, xlabel="", ylabel="", lower=False)
     assert list(np.asarray(ax.lines[0].get_xdata())) == [1]

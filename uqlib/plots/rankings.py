@@ -130,7 +130,7 @@ def trade_off(
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
     if lower:
-        ax.invert_yaxis()
+        ax.yaxis.set_inverted(True)  # twice, on shared axes, is as good as once
     ax.margins(x=0.25, y=0.1)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     _names_beside(ax, {name: (cost[name], quality[name]) for name in cost})

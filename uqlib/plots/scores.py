@@ -152,7 +152,7 @@ def cost_bars(ax: Axes, costs: Mapping[str, float], *, xlabel: str, unit: str, r
     multiples = ["" if relative_to is None else f"  ({cost / costs[relative_to]:.1f}×)" for cost in costs.values()]
     texts = [f"{cost:.3g} {unit}{multiple}" for cost, multiple in zip(costs.values(), multiples, strict=True)]
     ax.bar_label(bars, texts, padding=4, fontsize=10)
-    ax.invert_yaxis()
+    ax.yaxis.set_inverted(True)
     ax.margins(x=0.25)
     ax.grid(visible=False, axis="y")
     ax.set(xlabel=f"{xlabel} ({unit})")
