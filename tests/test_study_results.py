@@ -15,6 +15,7 @@ from uqlib.study import (
     QUESTIONS,
     REGIMES,
     Grid,
+    Pair,
     Results,
     System,
     advice,
@@ -139,6 +140,23 @@ def test_a_ruling_may_hang_on_one_system() -> None:
     assert dict(zip(names, without["b"], strict=True)) == rulings(made_up(like_the_study()))
     assert dict(zip(names, without["a"], strict=True))["consistency"] == "contradicted"
     assert verdict.rulings_without(made_up(like_the_study())) == {}
+    alone = verdict.rulings_alone(both)
+    assert (alone["a"], alone["b"]) == (without["b"], without["a"])
+    text = prose.steadiness(both)
+    assert text.startswith("Leave out one system, and ")
+    assert "*mean-variance estimation is good only in domain* (" in text
+    assert "upheld without b" in text
+    assert prose.steadiness(made_up(like_the_study())).startswith("One system only")
+    a = made_up(like_the_study())
+    grid = dataclasses.replace(a.grid, systems=dict.fromkeys(("a", "b"), a.grid.systems["a"]))
+    twins = Results(grid=grid, cells={**a.cells, **{("b", seed, m): c for (_, seed, m), c in a.cells.items()}})
+    assert prose.steadiness(twins) == "All 6 rulings stand when any one system is left out."
+
+
+def test_p_values_stay_on_their_side_of_the_level() -> None:
+    pair = Pair(median=1.0, p_value=0.0498, blocks=30, smallest=0.0)
+    assert verdict.p_text(pair) == "better, p = 0.0498"
+    assert verdict.p_text(dataclasses.replace(pair, p_value=0.0123)) == "better, p = 0.012"
 
 
 def test_values_answers_and_ranks(results: Results) -> None:
@@ -267,6 +285,10 @@ def test_advice(results: Results) -> None:
     assert ready.good == ("neighbours",)
     assert str(ready).startswith("**neighbours** (1.0)")
     assert "far (no new training): **neighbours**" in ready.in_words()
+    assert ready.in_words().endswith("First on each system alone: neighbours on a.")
+    both = advice.advise(two_systems(), dataclasses.replace(situation, regimes=("far",)))
+    assert both.first == {"a": "neighbours", "b": "mve"}
+    assert both.in_words().endswith("First on each system alone: neighbours on a; MVE on b.")
     with pytest.raises(ValueError, match="no method fits"):
         advice.advise(results, dataclasses.replace(situation, inference=0.1))
 

@@ -51,6 +51,7 @@ class Advice:
     rank: tuple[float, ...]  # average, among all methods
     low: tuple[float, ...]  # ends of its 95 % interval over seeds
     high: tuple[float, ...]
+    first: Mapping[str, str]  # system -> the method that is best there
 
     @property
     def good(self) -> tuple[str, ...]:
@@ -64,7 +65,14 @@ class Advice:
         limits = [f"{word} at most {limit:g} ×" for word, limit in prices if limit < math.inf]
         limits += ["no new training"] if s.trained else []
         price = listed(limits) if limits else "at any price"
-        return f"> **By our results**, asked for {listed(s.questions)}, {name_of(s.regimes)} ({price}): {self}."
+        alone = {
+            method: listed(system for system in self.first if self.first[system] == method) for method in self.methods
+        }
+        each = "; ".join(f"{label(method)} on {where}" for method, where in alone.items() if where != "none")
+        return (
+            f"> **By our results**, asked for {listed(s.questions)}, {name_of(s.regimes)} ({price}): {self}. "
+            f"First on each system alone: {each}."
+        )
 
     def __str__(self) -> str:
         best = f"**{label(self.methods[0])}** ({self.rank[0]:.1f})"
@@ -83,6 +91,10 @@ def advise(results: Results, situation: Situation) -> Advice:
     found = np.mean([results.ranks(question, situation.regimes) for question in situation.questions], axis=0)
     low, high = seed_interval(found, [system for system, _ in blocks])
     average = found.mean(0)
+    by_system = {
+        system: found[[name == system for name, _ in blocks]].mean(0)
+        for system in dict.fromkeys(name for name, _ in blocks)
+    }
     training, inference = (typical_cost(results, what) for what in ("training", "inference"))
     affordable = [
         k
@@ -94,4 +106,6 @@ def advise(results: Results, situation: Situation) -> Advice:
     if not affordable:
         raise ValueError(f"situation: no method fits into {situation}")
     rank, low, high = (tuple(float(values[k]) for k in affordable) for values in (average, low, high))
-    return Advice(situation=situation, methods=tuple(names[k] for k in affordable), rank=rank, low=low, high=high)
+    first = {system: names[min(affordable, key=ranks.__getitem__)] for system, ranks in by_system.items()}
+    chosen = tuple(names[k] for k in affordable)
+    return Advice(situation=situation, methods=chosen, rank=rank, low=low, high=high, first=first)

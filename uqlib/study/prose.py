@@ -11,7 +11,16 @@ from scipy import stats
 from uqlib.study.grid import REGIMES
 from uqlib.study.results import QUESTIONS, Results
 from uqlib.study.statistics import Pair, compare_ranks, pairs
-from uqlib.study.verdict import Finding, label, later_methods, name_of, p_text, signed
+from uqlib.study.verdict import (
+    Finding,
+    findings,
+    label,
+    later_methods,
+    name_of,
+    p_text,
+    rulings_without,
+    signed,
+)
 
 
 def listed(words: Iterable[str]) -> str:
@@ -176,6 +185,23 @@ def later_in_words(results: Results) -> str:
 def in_turn(found: Finding) -> str:
     """One conclusion with its test and what was found."""
     return f"**{found.claim}**\n\n*Test.* {found.test}\n\n*Found.* {found.evidence}\n\n*Ruling:* **{found.ruling}**."
+
+
+def steadiness(results: Results) -> str:
+    """Which rulings change when one of the systems is left out."""
+    found, without = findings(results), rulings_without(results)
+    if not without:
+        return "One system only: none can be left out."
+    changed = {
+        finding.claim: [f"{rulings[k]} without {system}" for system, rulings in without.items() if rulings[k] != was]
+        for k, finding in enumerate(found)
+        if (was := finding.ruling)
+    }
+    told = [f"*{claim[0].lower()}{claim[1:-1]}* ({', '.join(how)})" for claim, how in changed.items() if how]
+    tested = sum(finding.ruling != "not tested" for finding in found)
+    if not told:
+        return f"All {tested} rulings stand when any one system is left out."
+    return f"Leave out one system, and {len(told)} of {tested} rulings change: {'; '.join(told)}."
 
 
 def scoreboard(results: Results) -> list[list[str | float | None]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from uqlib.study.grid import REGIMES
 from uqlib.study.results import QUESTIONS, Results
-from uqlib.study.statistics import Pair, pairs
+from uqlib.study.statistics import LEVEL, Pair, pairs
 
 PAPER = ("ensemble", "mve", "evidential", "gmm")
 """The methods of the study by Tan et al.; its conclusions are about these, and so are the ranks that test them."""
@@ -224,6 +224,11 @@ def findings(results: Results) -> list[Finding]:
     return [conclusion(results) for conclusion in CONCLUSIONS]
 
 
+def rulings_alone(results: Results) -> dict[str, list[Ruling]]:
+    """System -> the rulings of `findings` on its blocks alone."""
+    return {system: _rulings(of_systems(results, [system])) for system in results.systems}
+
+
 def rulings_without(results: Results) -> dict[str, list[Ruling]]:
     """System -> the rulings of `findings` when it is left out: what stands or falls with one system.
 
@@ -232,8 +237,11 @@ def rulings_without(results: Results) -> dict[str, list[Ruling]]:
     systems = list(results.systems)
     if len(systems) < 2:
         return {}
-    rest = {left: of_systems(results, [system for system in systems if system != left]) for left in systems}
-    return {left: [finding.ruling for finding in findings(others)] for left, others in rest.items()}
+    return {left: _rulings(of_systems(results, [system for system in systems if system != left])) for left in systems}
+
+
+def _rulings(results: Results) -> list[Ruling]:
+    return [finding.ruling for finding in findings(results)]
 
 
 def later_methods(results: Results) -> dict[tuple[str, str, str], Pair]:
@@ -248,8 +256,9 @@ def label(method: str) -> str:
 
 
 def p_text(pair: Pair) -> str:
-    """Outcome and p value: "better, p = 0.02"."""
-    return f"{pair.outcome}, p = {pair.p_value:.2g}"
+    """Outcome and p value: "better, p = 0.02"; rounded so that it stays on its side of the level."""
+    rounded = f"{pair.p_value:.2g}"
+    return f"{pair.outcome}, p = {rounded if float(rounded) != LEVEL else f'{pair.p_value:.3g}'}"
 
 
 def signed(value: float, digits: int) -> str:
