@@ -41,7 +41,7 @@ COLDEST = 600.0  # K; active learning begins with glass that is no hotter,
 COLD = {"train": 12, "valid": 2}  # so many frames of it, the first of the plan
 # What it is judged by comes next: a rival with as many labels of its own, and some frames of every split.
 EARLY = {"train": 30, "valid": 2, "test": 4, "melt": 5, "tension": 3, "compression": 4, "crystals": 3}
-SPARED = ("train-6", "train-7")  # quenches that are in `silica_vashishta` only: half an hour of CP2K that buys little
+SPARED = ("train-6", "train-7")  # quenches that `silica_vashishta` has and this set does without, to save half an hour
 
 
 def cached(name: str, make: Callable[[], list[Atoms]]) -> list[Atoms]:
