@@ -192,12 +192,11 @@ def steadiness(results: Results) -> str:
     found, without = findings(results), rulings_without(results)
     if not without:
         return "One system only: none can be left out."
-    changed = {
-        finding.claim: [f"{rulings[k]} without {system}" for system, rulings in without.items() if rulings[k] != was]
-        for k, finding in enumerate(found)
-        if (was := finding.ruling)
-    }
-    told = [f"*{claim[0].lower()}{claim[1:-1]}* ({', '.join(how)})" for claim, how in changed.items() if how]
+    told = []
+    for k, finding in enumerate(found):
+        how = [f"{each[k]} without {system}" for system, each in without.items() if each[k] != finding.ruling]
+        if how:
+            told.append(f"*{finding.claim[0].lower()}{finding.claim[1:-1]}* ({', '.join(how)})")
     tested = sum(finding.ruling != "not tested" for finding in found)
     if not told:
         return f"All {tested} rulings stand when any one system is left out."
