@@ -31,7 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plots", "viewers"),
     ("scoring", "baseline", "costs"),
     ("comparison",),
-    ("study",),
+    ("study", "chapters"),
     ("__main__",),
 )
 """Modules of `uqlib` from the lowest to the highest; those in one row are siblings."""

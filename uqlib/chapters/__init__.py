@@ -1,0 +1,9 @@
+"""What only the book's chapters need.
+
+May import everything below the command line; nothing of the library may import it. A newcomer adds here what several
+chapters use and no user of the library would miss.
+"""
+
+from .claims import Claim, claim
+
+__all__ = ["Claim", "claim"]
