@@ -142,7 +142,7 @@ def _estimate(quantity: Quantity, metric: Metric, resamples: int, seed: int) -> 
         data = (quantity.error, quantity.uncertainty)
     else:
         data = quantity.parts
-        groups = groups.repeat_interleave(quantity.components)
+        groups = quantity.part_groups
     return bootstrap(metric.of(quantity), *data, groups=groups, resamples=resamples, seed=seed)
 
 
