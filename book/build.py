@@ -5,7 +5,7 @@ that falls short here is shown beside its sentence. Both are listed at the end.
 
 python book/build.py                      the whole book
 python book/build.py --chapter painn      one chapter executed; the others as they are
-python book/build.py --check              are all notebooks in the form they have in git?
+python book/build.py --check              are all notebooks in the form they have in git, with claims that count?
 python book/build.py --fix                bring them there
 python book/build.py --repository URL     set the repository's address everywhere
 """
@@ -50,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the chapters and render the book into _build/html.")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--chapter", metavar="NAME", help="execute this chapter only; render the others as they are")
-    task.add_argument("--check", action="store_true", help="check that notebooks are in the form they have in git")
+    task.add_argument("--check", action="store_true", help="check the notebooks' form and their claims")
     task.add_argument("--fix", action="store_true", help="bring the notebooks into that form")
     task.add_argument("--repository", metavar="URL", help="set the address of the book's repository")
     arguments = parser.parse_args()
@@ -170,11 +170,11 @@ def _forget_site(*folders: Path) -> None:
 
 
 def check() -> int:
-    """Report every notebook that is not in its normal form."""
+    """Report every notebook that is not in its normal form or breaks a rule of claims."""
     bad = {path.name: notebooks.faults(path) for path in sorted((ROOT / "book").glob("*.ipynb"))}
     for name, found in bad.items():
         for fault in found:
-            print(f"book/{name}: {fault}. Remedy: make format", file=sys.stderr)
+            print(f"book/{name}: {fault}", file=sys.stderr)
     return 1 if any(bad.values()) else 0
 
 
