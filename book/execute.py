@@ -123,7 +123,7 @@ def run(name: str, environment: Mapping[str, str] | None = None) -> nbformat.Not
         copy = Path(folder) / f"{name}.ipynb"  # what a cell writes beside its notebook is gone afterwards
         copy.write_bytes(notebooks.source(name).read_bytes())
         record = Path(folder) / "ipython" / "claims.jsonl"
-        own = {"IPYTHONDIR": _profile(Path(folder)), "MPLCONFIGDIR": _fonts(), claims.RECORD_FILE: str(record)}
+        own = {"IPYTHONDIR": _profile(Path(folder)), "MPLCONFIGDIR": fonts(), claims.RECORD_FILE: str(record)}
         with _environment({**ENVIRONMENT, **own, **(environment or {})}), PeakMemory() as memory:
             start = time.perf_counter()
             notebook, failed = _run_cells(copy)
@@ -181,7 +181,7 @@ def _profile(folder: Path) -> str:
     return str(profile.parent)
 
 
-def _fonts() -> str:
+def fonts() -> str:
     """Matplotlib's folder of our own, with its list of fonts made: no user's settings, no word of making it."""
     folder = BUILD / "matplotlib"
     if not list(folder.glob("fontlist-*.json")):
