@@ -8,7 +8,7 @@ PORT ?= 8000
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test chapter serve format check repository lock clean distclean
+.PHONY: help book test chapter serve audit format check repository lock clean distclean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ serve: ## show the built site at http://127.0.0.1:8000 (PORT=8000); stop with Ct
 	@test -e _build/html/index.html || { echo "there is no site yet: make book"; exit 2; }
 	@echo "http://127.0.0.1:$(PORT)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html >/dev/null 2>&1
+
+audit: $(INSTALLED) ## hours: the chapters as other machines and other seeds have them, or one: make audit NAME=painn
+	@$(BIN)/python book/audit.py $(if $(NAME),--only $(NAME))
 
 format: $(INSTALLED) ## bring code and notebooks into the form that they have in git
 	@$(BIN)/python book/build.py --fix

@@ -1,8 +1,11 @@
 """Build the book: execute the chapters (each once per change), then render the site into `_build/html`.
 
+There is always a site. A chapter that a cell stopped is shown up to that cell, and makes the exit status 1; a claim
+that falls short here is shown beside its sentence. Both are listed at the end.
+
 python book/build.py                      the whole book
 python book/build.py --chapter painn      one chapter executed; the others as they are
-python book/build.py --check              are all notebooks in the form they have in git?
+python book/build.py --check              are all notebooks in the form they have in git, with claims that count?
 python book/build.py --fix                bring them there
 python book/build.py --repository URL     set the repository's address everywhere
 """
@@ -18,6 +21,9 @@ from pathlib import Path
 import execute
 import notebooks
 from filelock import FileLock
+from nbformat import NotebookNode
+
+from uqlib.chapters import Claim
 
 ROOT = notebooks.ROOT
 SITE = execute.BUILD / "html"
@@ -44,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the chapters and render the book into _build/html.")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--chapter", metavar="NAME", help="execute this chapter only; render the others as they are")
-    task.add_argument("--check", action="store_true", help="check that notebooks are in the form they have in git")
+    task.add_argument("--check", action="store_true", help="check the notebooks' form and their claims")
     task.add_argument("--fix", action="store_true", help="bring the notebooks into that form")
     task.add_argument("--repository", metavar="URL", help="set the address of the book's repository")
     arguments = parser.parse_args()
@@ -59,28 +65,43 @@ def main() -> int:
 
 def build(names: list[str]) -> int:
     """Execute the named chapters and render the site."""
-    failed = [name for name in names if not _execute(name)]
-    if failed:
-        print(f"\nfailed: {', '.join(failed)}. The site was not rendered.", file=sys.stderr)
+    unknown = [name for name in names if not notebooks.source(name).exists()]
+    if unknown:
+        print(f"no chapter {unknown[0]!r}; there are {', '.join(notebooks.chapter_names())}", file=sys.stderr)
         return 1
+    runs = {name: _execute(name) for name in names}
     with FileLock(execute.BUILD / "site.lock"):
         gather()
         status = render()
-    if status == 0:
+    if (SITE / "index.html").exists():
         print(f"\nThe book: {(SITE / 'index.html').as_uri()}\nor `make serve`, which also works across a network mount")
-    return status
+    return max(status, report(runs))
 
 
-def _execute(name: str) -> bool:
-    fresh = name in notebooks.chapter_names() and execute.is_fresh(name)
-    print(f"{name}: {'unchanged' if fresh else 'executing'} ...", flush=True)
-    try:
-        cost = execute.execute(name).metadata["uqlib"]
-    except (execute.ChapterFailed, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return False
+def _execute(name: str) -> NotebookNode:
+    print(f"{name}: {'unchanged' if execute.is_fresh(name) else 'executing'} ...", flush=True)
+    run = execute.execute(name)
+    cost = run.metadata["uqlib"]
     print(f"{name}: {cost['seconds']:.0f} s, {cost['peak_mb']} MB at most, {cost['cores']} cores", flush=True)
-    return True
+    return run
+
+
+def report(runs: dict[str, NotebookNode]) -> int:
+    """List the claims that fell short and the chapters that failed; returns the exit status."""
+    made = [(name, Claim(**each)) for name, run in runs.items() for each in run.metadata["uqlib"]["claims"]]
+    short = [(name, each) for name, each in made if not each.holds]
+    if short:
+        print(f"\n{len(short)} of {len(made)} claims fall short here; the pages say so beside the sentences:")
+        for name, each in short:
+            print(f"  {name}: {each}")
+    failed = {name: run for name, run in runs.items() if "failed" in run.metadata["uqlib"]}
+    if failed:
+        print("\nChapters that a cell stopped; their pages end there, and the next build tries again:", file=sys.stderr)
+    for name, run in failed.items():
+        what = run.metadata["uqlib"]["failed"]
+        code = run.cells[what["cell"] - 1].source.strip().split("\n")[0]
+        print(f"  {name}, cell {what['cell']} of {what['cells']} ({code}): {what['error']}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def gather() -> None:
@@ -116,17 +137,18 @@ def render() -> int:
         print("site: unchanged")
         return 0
     if before[0] != frame:
-        _forget_site()
+        _forget_site(SITE, DOCTREES)
     start = time.perf_counter()
     command = [Path(sys.executable).with_name("jupyter-book"), "build", execute.EXECUTED, "--path-output", ROOT]
     options = ["-q", "-W", "-n", "--keep-going"]
     done = subprocess.run([*map(str, command), *options], stdout=subprocess.PIPE, text=True, check=False)
+    if SITE.exists():
+        # Jupyter Book's own is a bare redirect: a browser that lingers there asks for a favicon.ico that nobody has.
+        (SITE / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
     if done.returncode:
         print(done.stdout, file=sys.stderr)
-        _forget_site()  # Sphinx repeats no warning for a page that it has read: the next try starts over
+        _forget_site(DOCTREES)  # Sphinx repeats no warning for a page that it has read: the next try starts over
         return done.returncode
-    # Jupyter Book's own is a bare redirect: a browser that lingers there asks for a favicon.ico that nobody has.
-    (SITE / "index.html").write_text(FRONT_DOOR, encoding="utf-8")
     SITE_KEY.write_text(f"{frame} {pages}")
     print(f"site: rendered in {time.perf_counter() - start:.0f} s")
     return 0
@@ -141,18 +163,18 @@ def _digest(folder: Path, patterns: tuple[str, ...]) -> str:
     return total.hexdigest()
 
 
-def _forget_site() -> None:
+def _forget_site(*folders: Path) -> None:
     SITE_KEY.unlink(missing_ok=True)
-    for folder in (SITE, DOCTREES):
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def check() -> int:
-    """Report every notebook that is not in its normal form."""
+    """Report every notebook that is not in its normal form or breaks a rule of claims."""
     bad = {path.name: notebooks.faults(path) for path in sorted((ROOT / "book").glob("*.ipynb"))}
     for name, found in bad.items():
         for fault in found:
-            print(f"book/{name}: {fault}. Remedy: make format", file=sys.stderr)
+            print(f"book/{name}: {fault}", file=sys.stderr)
     return 1 if any(bad.values()) else 0
 
 

@@ -1,26 +1,32 @@
 """Execute a chapter once, and remember it: the site and the tests share the run.
 
 An executed copy lies at `_build/executed/book/<name>.ipynb`. It carries, under the metadata key "uqlib", what the run
-cost and a digest of all that the run depends on; while the digest holds, the copy is the result. (jupyter-cache looks
-at the notebook alone, and would miss a change in the library.)
+cost, every claim that it made, and a digest of all that the run depends on; while the digest holds, the copy is the
+result. (jupyter-cache looks at the notebook alone, and would miss a change in the library.) A run that a cell stopped
+is kept, too, up to that cell, but without a digest: the next build tries again.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import notebooks
-import psutil
 from filelock import FileLock
+from memory import PeakMemory
+from nbclient.exceptions import DeadKernelError
 from nbmake.nb_run import NotebookRun
+
+from uqlib.chapters import claims
 
 BUILD = notebooks.ROOT / "_build"
 EXECUTED = BUILD / "executed"
@@ -46,8 +52,8 @@ tqdm.__init__ = silenced
 """Run before the first cell: a bar that stands still on a page tells nobody anything."""
 
 
-class ChapterFailed(RuntimeError):
-    """A cell of a chapter raised; the message names chapter and cell and holds the traceback."""
+HIDING = ("remove-", "hide-")
+"""Beginnings of the tags that take a cell, or a part of it, out of sight."""
 
 
 def executed_path(name: str) -> Path:
@@ -82,12 +88,11 @@ def execute(name: str) -> nbformat.NotebookNode:
         name: the chapter's notebook, without folder and suffix.
 
     Returns:
-        The executed notebook. Its `metadata["uqlib"]` has `seconds` (wall time, kernel start included), `peak_mb`
-        (largest resident memory of the kernel and its children, MB of 10^6 bytes), `cores` and `digest`.
+        The executed notebook, with what `run` says of it. If a cell failed it is there all the same, and its
+        `metadata["uqlib"]` has `failed`.
 
     Raises:
         FileNotFoundError: if there is no such chapter.
-        ChapterFailed: if a cell raised or ran out of time. Nothing is remembered then.
     """
     if not notebooks.source(name).exists():
         raise FileNotFoundError(f"no chapter {name!r}: expected {notebooks.source(name)}")
@@ -95,33 +100,74 @@ def execute(name: str) -> nbformat.NotebookNode:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(BUILD / "execute.lock"):  # one kernel at a time: torch uses all cores
         if not is_fresh(name):
-            _replace(path, _run(name))
+            _replace(path, run(name))
     return nbformat.read(path, as_version=4)
 
 
-def _run(name: str) -> nbformat.NotebookNode:
+def run(name: str, environment: Mapping[str, str] | None = None) -> nbformat.NotebookNode:
+    """Run a chapter in a fresh kernel, and remember nothing.
+
+    Args:
+        name: the chapter's notebook, without folder and suffix.
+        environment: variables for the kernel and all that it starts, besides those of `ENVIRONMENT`.
+
+    Returns:
+        The executed notebook. Its `metadata["uqlib"]` has `seconds` (wall time, kernel start included), `peak_mb`
+        (largest resident memory of the kernel and its children, MB of 10^6 bytes), `cores` and `claims` (each as
+        `uqlib.chapters.Claim` has it). If all cells ran it has `digest`. If one raised, ran out of time or killed the
+        kernel it has `failed` instead: `cell` (its place among `cells` cells, from 1) and `error` (one line); that
+        cell shows the error, and those below it were not run.
+    """
     key = digest(name)
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         copy = Path(folder) / f"{name}.ipynb"  # what a cell writes beside its notebook is gone afterwards
         copy.write_bytes(notebooks.source(name).read_bytes())
-        private = {"IPYTHONDIR": _profile(Path(folder)), "MPLCONFIGDIR": _fonts()}
-        with _environment({**ENVIRONMENT, **private}), _PeakMemory() as memory:
+        record = Path(folder) / "ipython" / "claims.jsonl"
+        own = {"IPYTHONDIR": _profile(Path(folder)), "MPLCONFIGDIR": fonts(), claims.RECORD_FILE: str(record)}
+        with _environment({**ENVIRONMENT, **own, **(environment or {})}), PeakMemory() as memory:
             start = time.perf_counter()
-            result = NotebookRun(copy, default_timeout=CELL_TIMEOUT, kernel="python3").execute()
+            notebook, failed = _run_cells(copy)
             seconds = time.perf_counter() - start
-    if result.error is not None:
-        index = result.error.failing_cell_index
-        raise ChapterFailed(f"chapter {name!r}, cell {index}: {result.error.summary}\n{result.error.trace}")
-    notebook = result.nb
+        made = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # time stamps: they would make every copy another
     notebook.metadata["uqlib"] = {
         "seconds": round(seconds, 1),
         "peak_mb": round(memory.peak_bytes / 1e6),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "digest": key,
+        "claims": [json.loads(line) for line in made],
+        **({"failed": failed} if failed else {"digest": key}),
     }
     return notebook
+
+
+def _run_cells(path: Path) -> tuple[nbformat.NotebookNode, dict[str, Any] | None]:
+    """The notebook with its outputs, and what stopped it."""
+    try:
+        result = NotebookRun(path, default_timeout=CELL_TIMEOUT, kernel="python3").execute()
+    except DeadKernelError as error:
+        # nbmake passes this one on and lets go of the notebook, which one of its frames still holds.
+        frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+        notebook = next(each["nb"] for each in frames if isinstance(each.get("nb"), nbformat.NotebookNode))
+        started = [at for at, cell in enumerate(notebook.cells) if "execution" in cell.metadata]
+        return notebook, _mark(notebook, started[-1], "DeadKernelError", "the kernel died, perhaps for want of memory")
+    if result.error is None:
+        return result.nb, None
+    index = result.error.failing_cell_index
+    raised = [output for output in result.nb.cells[index].outputs if output.output_type == "error"]
+    if raised and raised[0].ename != "KeyboardInterrupt":  # which is how a cell ends that ran out of time
+        return result.nb, _mark(result.nb, index, raised[0].ename, raised[0].evalue)
+    return result.nb, _mark(result.nb, index, "Stopped", result.error.summary)
+
+
+def _mark(notebook: nbformat.NotebookNode, index: int, kind: str, message: str) -> dict[str, Any]:
+    """Bring the cell that failed, and its error, into sight; says in one line what happened."""
+    cell = notebook.cells[index]
+    line = " ".join(f"{kind}: {message}".split())[:300]
+    if not any(output.get("ename") == kind for output in cell.outputs):
+        cell.outputs.append(nbformat.v4.new_output("error", ename=kind, evalue=message, traceback=[line]))
+    cell.metadata["tags"] = [tag for tag in cell.metadata.get("tags", []) if not tag.startswith(HIDING)]
+    return {"cell": index + 1, "cells": len(notebook.cells), "error": line}
 
 
 def _profile(folder: Path) -> str:
@@ -135,7 +181,7 @@ def _profile(folder: Path) -> str:
     return str(profile.parent)
 
 
-def _fonts() -> str:
+def fonts() -> str:
     """Matplotlib's folder of our own, with its list of fonts made: no user's settings, no word of making it."""
     folder = BUILD / "matplotlib"
     if not list(folder.glob("fontlist-*.json")):
@@ -159,40 +205,3 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-class _PeakMemory:
-    """Largest resident memory of the processes started while it is open, read ten times a second."""
-
-    def __enter__(self) -> "_PeakMemory":
-        self.peak_bytes = 0
-        self._before = {process.pid for process in psutil.Process().children(recursive=True)}
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.1):
-            processes = [p for p in psutil.Process().children(recursive=True) if p.pid not in self._before]
-            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, processes)), *map(_high_water, processes), 0)
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.Error:  # it ended in between
-        return 0
-
-
-def _high_water(process: psutil.Process) -> int:
-    """Peak of one process as Linux keeps it: catches what comes and goes between two readings."""
-    try:
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

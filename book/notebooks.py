@@ -9,6 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import claim_rules
 import nbformat
 import yaml
 
@@ -95,22 +96,27 @@ def normal_form(text: str) -> str:
 
 
 def faults(path: Path) -> list[str]:
-    """What keeps a notebook from being in its normal form, in words; empty if nothing does."""
+    """What is wrong with a notebook, in words, with the remedy; empty if nothing is."""
     text = path.read_text(encoding="utf-8")
     try:
         wanted = normal_form(text)
     except ValueError as error:
         return [str(error)]
-    if text == wanted:
-        return []
     notebook = nbformat.v4.reads(text)
+    return _faults_of_form(notebook, text == wanted) + claim_rules.faults(notebook.cells)
+
+
+def _faults_of_form(notebook: nbformat.NotebookNode, normal: bool) -> list[str]:
+    if normal:
+        return []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = []
     if any(cell.outputs or cell.execution_count for cell in code):
         found.append("has outputs or execution counters")
     if len(notebook.cells) < 2 or notebook.cells[1].source != setup_cell():
         found.append("its second cell is not the set-up cell that all chapters share")
-    return found or ["metadata, cell ids or the JSON layout differ from the normal form"]
+    found = found or ["metadata, cell ids or the JSON layout differ from the normal form"]
+    return [f"{fault}. Remedy: make format" for fault in found]
 
 
 def fix(path: Path) -> bool:

@@ -1,9 +1,13 @@
 """Every chapter runs from top to bottom (nbmake), within what Binder gives it. The site is made from the same runs."""
 
+from collections import Counter
+
 import execute
 import notebooks
 import pytest
 from nbformat import NotebookNode
+
+from uqlib.chapters import Claim
 
 MEMORY_LIMIT_MB = 1500  # Binder has 2 GB in all, for the kernel and what serves it
 
@@ -28,9 +32,20 @@ def chapter(request: pytest.FixtureRequest) -> NotebookNode:
 
 
 def test_chapter_runs(chapter: NotebookNode) -> None:
+    assert chapter.metadata["uqlib"].get("failed") is None
     errors = [output for cell in code(chapter) for output in cell.outputs if output.output_type == "error"]
     assert errors == []
     assert all(cell.execution_count for cell in code(chapter) if cell.source.strip())
+
+
+def test_every_claim_holds_here(chapter: NotebookNode) -> None:
+    made = [Claim(**each) for each in chapter.metadata["uqlib"]["claims"]]
+    assert [str(each) for each in made if not each.holds] == []
+
+
+def test_no_two_claims_share_their_words(chapter: NotebookNode) -> None:
+    count = Counter(each["words"] for each in chapter.metadata["uqlib"]["claims"])
+    assert [words for words, times in count.items() if times > 1] == [], "the words are a claim's name"
 
 
 def test_chapter_fits_into_memory(chapter: NotebookNode) -> None:

@@ -1,4 +1,4 @@
-"""A chapter is executed once per change of anything that it depends on, and a failed run leaves nothing."""
+"""A chapter is executed once per change of anything that it depends on; a failed run is shown, and tried again."""
 
 from pathlib import Path
 
@@ -47,12 +47,55 @@ def test_a_chapter_is_executed_once(book: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (book / "book").iterdir()) == ["tiny.ipynb"]
 
 
-def test_a_failed_run_leaves_nothing(book: Path) -> None:
-    write_chapter(book, "x = 0", "1 / x")
-    with pytest.raises(execute.ChapterFailed, match=r"chapter 'tiny', cell 1: .*ZeroDivisionError"):
-        execute.execute("tiny")
-    assert not execute.is_fresh("tiny")
-    assert list(execute.executed_path("tiny").parent.iterdir()) == []
+def test_a_failed_run_is_kept_up_to_the_cell_that_failed(book: Path) -> None:
+    write_chapter(book, "x = 0\nx", "1 / x", "x")
+    notebook = nbformat.read(book / "book" / "tiny.ipynb", as_version=4)
+    notebook.cells[1].metadata["tags"] = ["remove-cell", "kept"]
+    nbformat.write(notebook, book / "book" / "tiny.ipynb")
+    done = execute.execute("tiny")
+    failed = {"cell": 2, "cells": 3, "error": "ZeroDivisionError: division by zero"}
+    assert done.metadata["uqlib"]["failed"] == failed
+    assert done.cells[0].outputs[0].data["text/plain"] == "0"
+    assert [output.ename for output in done.cells[1].outputs] == ["ZeroDivisionError"]
+    assert done.cells[1].metadata["tags"] == ["kept"], "the cell that failed is in sight"
+    assert done.cells[2].outputs == []
+    assert done.cells[2].execution_count is None
+    assert not execute.is_fresh("tiny"), "the next build tries again"
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "DeadKernelError: the kernel died"),
+        ("import time\ntime.sleep(60)", "timed out"),
+    ],
+)
+def test_what_ends_without_a_traceback_is_shown_too(
+    book: Path, monkeypatch: pytest.MonkeyPatch, cell: str, error: str
+) -> None:
+    monkeypatch.setattr(execute, "CELL_TIMEOUT", 5)
+    write_chapter(book, "x = 0", cell, "x")
+    done = execute.execute("tiny")
+    assert done.metadata["uqlib"]["failed"]["cell"] == 2
+    assert error in done.metadata["uqlib"]["failed"]["error"]
+    assert done.cells[1].outputs[-1].output_type == "error"
+    assert error in done.cells[1].outputs[-1].traceback[0]
+
+
+def test_claims_are_recorded_with_the_run(book: Path) -> None:
+    say = "from uqlib.chapters import claim"
+    write_chapter(
+        book, say, "claim('a holds', 2, above=1, unit='eV')\nclaim('b falls short', [2, 1], above=1)", "1 / 0"
+    )
+    first, second = map(dict, execute.execute("tiny").metadata["uqlib"]["claims"])
+    assert (first["words"], first["value"], first["holds"], first["unit"]) == ("a holds", 2.0, True, "eV")
+    assert (second["words"], second["value"], second["holds"]) == ("b falls short", 1.0, False)
+
+
+def test_a_run_under_another_environment_is_not_remembered(book: Path) -> None:
+    write_chapter(book, "import os\nos.environ['UQLIB_SOMETHING']")
+    assert execute.run("tiny", {"UQLIB_SOMETHING": "there"}).cells[0].outputs[0].data["text/plain"] == "'there'"
+    assert not execute.executed_path("tiny").exists()
 
 
 @pytest.mark.parametrize(

@@ -98,4 +98,4 @@ ALL = sorted((Path(__file__).resolve().parent.parent / "book").glob("*.ipynb"))
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_the_books_notebooks_are_in_this_form(path: Path) -> None:
-    assert notebooks.faults(path) == [], "make format"
+    assert notebooks.faults(path) == []
