@@ -1,5 +1,6 @@
 """Every chapter runs from top to bottom (nbmake), within what Binder gives it. The site is made from the same runs."""
 
+import re
 from collections import Counter
 
 import execute
@@ -23,6 +24,11 @@ def test_there_are_chapters() -> None:
 def test_every_notebook_is_a_chapter() -> None:
     found = {path.stem for path in (notebooks.ROOT / "book").glob("*.ipynb")}
     assert found == set(CHAPTERS), "a notebook that _toc.yml does not name is executed and read by nobody"
+
+
+def test_the_front_page_lists_the_chapters_in_the_order_of_the_sidebar() -> None:
+    page = (notebooks.ROOT / "book/index.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \{doc\}`(\w+)` \|", page, flags=re.MULTILINE) == CHAPTERS
 
 
 @pytest.fixture(scope="module", params=CHAPTERS)

@@ -32,7 +32,14 @@ SITUATIONS: Mapping[str, Situation] = {
     s.name: s
     for s in (
         Situation(name="screening", questions=("order", "detection"), regimes=OUT, inference=1.5),
-        Situation(name="active learning", questions=("order", "detection"), regimes=OUT, training=1.5, inference=6.0),
+        # An attack climbs on the uncertainty against the energy: it must grow as the errors do, and so have a size.
+        Situation(
+            name="active learning",
+            questions=("order", "detection", "size"),
+            regimes=OUT,
+            training=1.5,
+            inference=6.0,
+        ),
         Situation(name="production dynamics", questions=("accuracy", "detection"), regimes=OUT, inference=1.5),
         Situation(name="error bars to publish", questions=("size", "likelihood"), regimes=("in-domain",)),
         Situation(name="one GPU-hour", questions=UNCERTAINTY, regimes=("in-domain", *OUT), training=1.5),
