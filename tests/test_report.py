@@ -212,6 +212,15 @@ def test_a_ranking_is_only_ranked_and_the_report_says_how_to_calibrate() -> None
         found["forces", "NLL"]
 
 
+def test_no_row_points_to_one_that_is_not_there() -> None:
+    """The ideal of a rank correlation is simulated from deviations, which a score in nats does not have."""
+    batch, prediction = batch_and_prediction()
+    assert "next row" in str(report(prediction, batch, resamples=5, by_element=False))
+    shown = report(as_scores(prediction), batch, resamples=5, by_element=False)
+    assert "next row" not in str(shown)
+    assert "next row" not in shown.to_markdown()
+
+
 def test_positive_scores_in_nats_are_no_deviations_either() -> None:
     """Distances are positive: it is the unit that tells, not the sign."""
     batch, prediction = batch_and_prediction()

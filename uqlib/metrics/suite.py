@@ -67,11 +67,12 @@ def roc_name(share: float) -> str:
 
 
 CALIBRATED_RANK = "Spearman if calibrated"
+NEXT_ROW = "next row"  # the ideal of a row that is computed in another: `CALIBRATED_RANK`
 
 METRICS: Mapping[str, Metric] = {
     "MAE": Metric(asks="accuracy", of=lambda _: accuracy.mae, unit="same"),
     "RMSE": Metric(asks="accuracy", of=lambda _: accuracy.rmse, unit="same"),
-    "Spearman": Metric(asks="order", of=lambda _: ranking.spearman, ideal="next row"),
+    "Spearman": Metric(asks="order", of=lambda _: ranking.spearman, ideal=NEXT_ROW),
     CALIBRATED_RANK: Metric(asks="order", of=lambda _: ranking.spearman, ideal="", simulated=True),
     **{roc_name(s): Metric(asks="order", of=partial(_detection, share=s), ideal="1") for s in LARGE},
     "AUSE": Metric(asks="order", of=lambda _: ranking.ause),

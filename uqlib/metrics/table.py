@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .resampling import Estimate
-from .suite import METRICS, Scores
+from .suite import CALIBRATED_RANK, METRICS, NEXT_ROW, Scores
 
 QUESTIONS = {"accuracy": "How large are the errors?", "order": "Right order?", "size": "Right size?"}
 
@@ -101,9 +101,15 @@ class Report:
         """(question, cells) of each metric that has a value in some column."""
         shown = [name for name in METRICS if any(name in column.values for column in self.columns)]
         return [
-            (METRICS[name].asks, [f"  {name}", *(_cell(name, column) for column in self.columns), METRICS[name].ideal])
+            (METRICS[name].asks, [f"  {name}", *(_cell(name, column) for column in self.columns), _ideal(name, shown)])
             for name in shown
         ]
+
+
+def _ideal(name: str, shown: list[str]) -> str:
+    """The last cell of a row. A score in nats has no simulated ideal, and then there is no row to point to."""
+    ideal = METRICS[name].ideal
+    return "–" if ideal == NEXT_ROW and CALIBRATED_RANK not in shown else ideal
 
 
 def _cell(name: str, column: Scores) -> str:
