@@ -40,6 +40,7 @@ from uqlib.dynamics import (
     Trajectories,
     VelocityVerlet,
     bond_angles,
+    competing_risks,
     distances,
     rdf,
     simulate,
@@ -265,7 +266,9 @@ def test_uncertainty_flags_and_stops() -> None:
     assert (ran.reason, ran.time, ran.flagged) == ("completed", 120.0, 96.0)
     assert found.uncertainty[3, 0] == pytest.approx(1.5)
     assert np.isnan(found.uncertainty[4:, 0]).all()
-    assert not found.broken.any()
+    assert list(found.ended("uncertain")) == [True, False]
+    with pytest.raises(ValueError, match=r"1 of 2 replicas were stopped by their uncertainty.*`competing_risks`"):
+        _ = found.broken
     assert str(found) == "2 replicas, 120 fs: 1 completed, 1 uncertain"
 
 
@@ -402,12 +405,64 @@ def test_kaplan_meier_by_hand() -> None:
     """Six replicas: broken at 1, 3 and 3, watched until 2, 4 and 4. 5/6 after 1; 5/6 · 2/4 after 3."""
     found = survival([1, 2, 3, 3, 4, 4], [True, False, True, True, False, False])
     np.testing.assert_allclose(found.at([0, 0.9, 1, 2.5, 3, 4, 9]), [1, 1, 5 / 6, 5 / 6, 5 / 12, 5 / 12, 5 / 12])
-    # Greenwood on the log-log scale after 3: variance of log S is 1/(6·5) + 2/(4·2).
-    s, variance = 5 / 12, 1 / 30 + 2 / 8
-    half = stats.norm.ppf(0.975) * math.sqrt(variance) / math.log(s)
-    place = np.searchsorted(found.times, 3)
-    assert sorted([s ** math.exp(half), s ** math.exp(-half)]) == pytest.approx([found.low[place], found.high[place]])
+    # After 3: one of six broke, two of the four left, two remain. Products of beta variables, drawn here.
+    random, place = np.random.default_rng(0), np.searchsorted(found.times, 3)
+    shrunk = random.beta(6, 1, 10**6) * random.beta(3, 2, 10**6)
+    assert found.high[place] == pytest.approx(np.quantile(shrunk, 0.975), abs=0.01)
+    assert found.low[place] == pytest.approx(np.quantile(shrunk * random.beta(2, 1, 10**6), 0.025), abs=0.01)
     assert found.replicas == 6
+
+
+def test_the_band_is_the_binomial_interval_while_all_are_watched() -> None:
+    found = survival([1.0, 2.0, 2.0, 5.0, *[9.0] * 16], [True] * 4 + [False] * 16)
+    for moment, whole in ((0, 20), (1, 19), (2, 17), (5, 16), (9, 16)):
+        exact = stats.binomtest(whole, 20).proportion_ci(0.95)
+        place = np.searchsorted(found.times, moment)
+        assert (found.low[place], found.high[place]) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_the_band_counts_who_is_still_watched() -> None:
+    """Eighteen of twenty leave at 1: what holds until 100 is known from two, with or without a break before."""
+    durations = [1.0] * 18 + [100.0] * 2
+    found = survival(durations, [False] * 20)
+    assert found.low[0] == pytest.approx(0.025 ** (1 / 20))
+    assert found.low[1:] == pytest.approx(0.025 ** (1 / 2))
+    early = survival([0.5, *durations], [True] + [False] * 20)
+    assert early.fraction[-1] == pytest.approx(20 / 21)
+    assert early.low[-1] == pytest.approx(0.16, abs=0.005)
+    assert early.high[-1] < 1
+
+
+def test_the_band_holds_the_truth_under_censoring() -> None:
+    """Exponential lives, twenty replicas watched for times of their own, so that few are left at the end."""
+    random = np.random.default_rng(3)
+    missed = np.zeros(2)
+    for _ in range(400):
+        life, watch = random.exponential(1.0, 20), random.uniform(0.0, 1.5, 20)
+        found = survival(np.minimum(life, watch), life <= watch)
+        places = np.searchsorted(found.times, [0.3, 1.0], side="right") - 1
+        truth = np.exp([-0.3, -1.0])
+        missed += (found.low[places] > truth) | (found.high[places] < truth)
+    assert (missed / 400 < 0.06).all()
+
+
+def test_alarms_leave_bounds_of_survival() -> None:
+    """Lives of mean 1, watched until 1: 0.37 last. An alarm stops nine in ten of those that break, just before.
+
+    Kaplan-Meier of broken against not broken would say 0.9.
+    """
+    random = np.random.default_rng(0)
+    life = random.exponential(1.0, 20_000)
+    breaks = life < 1.0
+    alarmed = breaks & (random.random(20_000) < 0.9)
+    found = competing_risks(np.minimum(life, 1.0) - 1e-6 * alarmed, breaks & ~alarmed, alarmed)
+    gone = 1 - math.exp(-1)
+    assert (found.broke[-1], found.alarm[-1]) == pytest.approx((0.1 * gone, 0.9 * gone), abs=0.01)
+    np.testing.assert_allclose(found.worst.fraction, 1 - found.broke - found.alarm)
+    np.testing.assert_allclose(found.best.at(found.times), 1 - found.broke)
+    assert found.worst.low[-1] < 1 - gone < found.best.fraction[-1]
+    with pytest.raises(ValueError, match="1 replicas are both"):
+        competing_risks([1.0], [True], [True])
 
 
 def test_a_curve_without_events_still_has_a_band() -> None:
@@ -423,12 +478,35 @@ def test_a_curve_without_events_still_has_a_band() -> None:
 def test_bands_over_seeds_are_those_of_seeds() -> None:
     """Seeds that all survive or all break: a thousand replicas each do not make the band narrow."""
     whole, broken = ([10.0] * 1000, [False] * 1000), ([5.0] * 1000, [True] * 1000)
-    found = survival_over_seeds([whole, whole, broken, broken], seed=0)
-    place = np.searchsorted(found.times, 5.0)
-    assert found.fraction[place] == 0.5
-    assert found.high[place] - found.low[place] > 0.7
+    for count in (0, 2, 4):
+        found = survival_over_seeds([whole] * count + [broken] * (4 - count), seed=0)
+        exact = stats.binomtest(count, 4).proportion_ci(0.95)
+        assert found.at(5.0) == count / 4
+        place = np.searchsorted(found.times, 5.0)
+        assert (found.low[place], found.high[place]) == pytest.approx((exact.low, exact.high), abs=0.02)
     with pytest.raises(ValueError, match="at least two training seeds"):
         survival_over_seeds([whole], seed=0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.2, 0.05), (4.0, 1.0), (40.0, 1.0)])
+def test_bands_over_seeds_hold_the_mean_of_all_seeds(a: float, b: float) -> None:
+    """Three trainings of sixteen replicas, whose chance to last differs from training to training (beta)."""
+    random, held = np.random.default_rng(1), 0
+    for trial in range(100):
+        broken = random.random((3, 16)) > random.beta(a, b, (3, 1))
+        runs = [(np.where(flags, 1.0, 2.0), flags) for flags in broken]
+        found = survival_over_seeds(runs, seed=trial, resamples=1000)
+        place = np.searchsorted(found.times, 1.0)
+        held += bool(found.low[place] <= a / (a + b) <= found.high[place])
+        assert found.low[place] <= found.fraction[place] <= found.high[place]
+        assert found.low[place] < found.high[place]
+    assert held >= 95
+
+
+def test_the_mean_over_seeds_ends_where_one_was_no_longer_watched() -> None:
+    found = survival_over_seeds([([1.0], [False]), ([5.0, 9.0], [True, False]), ([0.5], [True])], seed=0)
+    np.testing.assert_allclose(found.times, [0, 0.5, 1])
+    np.testing.assert_allclose(found.fraction, [1, 2 / 3, 2 / 3])
 
 
 @pytest.mark.parametrize(
@@ -454,7 +532,7 @@ def test_distribution_functions_of_known_structures() -> None:
     gas = ase.Atoms("N1000", np.random.default_rng(0).uniform(0, 20, (1000, 3)), cell=[20] * 3, pbc=True)
     r, g = rdf([gas], "N", "N", cutoff=8.0, bins=16)
     np.testing.assert_allclose(g[4:], 1, atol=0.05)
-    with pytest.raises(ValueError, match="for molecules use `distances`"):
+    with pytest.raises(ValueError, match="for molecules use inverse_distances or pair_distances"):
         rdf([molecule("NH3")], "N", "H", cutoff=3)
 
 

@@ -12,12 +12,13 @@ from .randomness import thermal, thermal_each
 from .rules import BondLengths, ClosestContact, Coordination, PotentialEnergy, Rule, ShortestDistance, Temperature
 from .simulation import simulate
 from .structure import bond_angles, distances, rdf
-from .survival import Survival, survival, survival_over_seeds
+from .survival import CompetingRisks, Survival, competing_risks, survival, survival_over_seeds
 from .trajectories import Ending, Trajectories
 
 __all__ = [
     "BondLengths",
     "ClosestContact",
+    "CompetingRisks",
     "Coordination",
     "Ending",
     "Integrator",
@@ -31,6 +32,7 @@ __all__ = [
     "Trajectories",
     "VelocityVerlet",
     "bond_angles",
+    "competing_risks",
     "distances",
     "rdf",
     "simulate",

@@ -53,7 +53,8 @@ def simulate(
         every: steps between records, at which the rules are looked at; uncertainty and finiteness are at each step.
         rules: what counts as broken.
         flag_above: uncertainty of an atom; the first moment above it is noted (`Ending.flagged`).
-        stop_above: uncertainty of an atom above which the replica is stopped.
+        stop_above: uncertainty of an atom above which the replica is stopped. How long it would have lasted is then
+            unknown for good (`competing_risks` has what is left to say); `flag_above` lets it run on.
         skin: Å beyond the cutoff to which neighbours are searched; 0 searches at every step. The results are the same.
         dtype: of the predictor. Positions and velocities are kept in float64.
         device: of the predictor.

@@ -61,8 +61,22 @@ class Trajectories:
 
     @property
     def broken(self) -> NDArray[np.bool_]:
-        """(S,) which broke a rule or had numbers that were not finite. The others were only watched so long."""
-        return np.array([ending.reason in ("broken", "not finite") for ending in self.endings])
+        """(S,) which broke a rule or had numbers that were not finite. The others were whole when the time was over.
+
+        Raises ValueError where an uncertainty stopped some: nobody knows whether they would have broken, and they are
+        not like the others, so that neither a share of `broken` nor a Kaplan-Meier curve would mean anything.
+        """
+        if stopped := int(self.ended("uncertain").sum()):
+            raise ValueError(
+                f"broken: {stopped} of {len(self.endings)} replicas were stopped by their uncertainty, expected only "
+                'those that ran to the end or broke; give ended("broken", "not finite") and ended("uncertain") to '
+                "`competing_risks`, or run again with flag_above in place of stop_above"
+            )
+        return self.ended("broken", "not finite")
+
+    def ended(self, *reasons: Reason) -> NDArray[np.bool_]:
+        """(S,) which ended for one of these reasons."""
+        return np.array([ending.reason in reasons for ending in self.endings])
 
     def frames(self, replica: int) -> list[ase.Atoms]:
         """The recorded structures of one replica, up to its end, with `force_uncertainty` in their arrays."""
