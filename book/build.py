@@ -12,12 +12,14 @@ python book/build.py --repository URL     set the repository's address everywher
 
 import argparse
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import checks_page
 import execute
 import notebooks
 from filelock import FileLock
@@ -29,7 +31,7 @@ ROOT = notebooks.ROOT
 SITE = execute.BUILD / "html"
 DOCTREES = execute.BUILD / ".doctrees"
 SITE_KEY = execute.BUILD / "site.key"
-NOT_PAGES = {".ipynb", ".py", ".pyc"}  # at the top of book/; folders are copied whole
+NOT_PAGES = {".ipynb", ".py", ".pyc", ".json"}  # at the top of book/; folders are copied whole
 
 WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/_viewer/**/*")
 """A change in these may touch every page, and Sphinx does not notice all of them: the site is then rendered anew."""
@@ -116,9 +118,15 @@ def gather() -> None:
         top = len(relative.parts) == 2
         if path.is_file() and "__pycache__" not in path.parts and not (top and path.suffix in NOT_PAGES):
             wanted[relative] = path.read_bytes()
+    runs = {}
     for path in (ROOT / "book").glob("*.ipynb"):
         done = execute.executed_path(path.stem)
-        wanted[Path("book") / path.name] = (done if done.exists() else path).read_bytes()
+        content = (done if done.exists() else path).read_bytes()
+        wanted[Path("book") / path.name] = content
+        runs[path.stem] = json.loads(content)["metadata"].get("uqlib", {}).get("claims", [])
+    page = Path("book") / f"{checks_page.NAME}.md"
+    if page in wanted:
+        wanted[page] = checks_page.fill(wanted[page].decode(), runs).encode()
     for path in sorted(execute.EXECUTED.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(execute.EXECUTED) not in wanted:
             path.unlink()

@@ -69,6 +69,11 @@ def source(name: str) -> Path:
     return ROOT / "book" / f"{name}.ipynb"
 
 
+def title(name: str) -> str:
+    """A chapter's title: the first line of its first cell."""
+    return nbformat.read(source(name), as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+
+
 def normal_form(text: str) -> str:
     """A notebook's text (JSON) as it belongs in git; applied twice it changes nothing more.
 
