@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+import address
 import checks_page
 import execute
 import notebooks
@@ -110,9 +111,13 @@ def gather() -> None:
     """Bring `_build/executed` in line with `book/`: the tree that Sphinx reads.
 
     Only what differs is written, so that Sphinx reads only what changed. A chapter that was never executed is there
-    without outputs.
+    without outputs. The repository's address is put in where the checkout knows it.
     """
-    wanted = {Path(path.name): path.read_bytes() for path in (notebooks.CONFIG, notebooks.TOC)}
+    url = notebooks.repository_url()
+    wanted = {
+        Path(notebooks.CONFIG.name): address.config_with(notebooks.CONFIG.read_text(encoding="utf-8"), url).encode(),
+        Path(notebooks.TOC.name): notebooks.TOC.read_bytes(),
+    }
     for path in sorted((ROOT / "book").rglob("*")):
         relative = path.relative_to(ROOT)
         top = len(relative.parts) == 2
@@ -121,9 +126,11 @@ def gather() -> None:
     runs = {}
     for path in (ROOT / "book").glob("*.ipynb"):
         done = execute.executed_path(path.stem)
-        content = (done if done.exists() else path).read_bytes()
-        wanted[Path("book") / path.name] = content
+        content = notebooks.with_address((done if done.exists() else path).read_text(encoding="utf-8"), url)
+        wanted[Path("book") / path.name] = content.encode()
         runs[path.stem] = json.loads(content)["metadata"].get("uqlib", {}).get("claims", [])
+    front = Path("book/index.md")
+    wanted[front] = address.page_with(wanted[front].decode(), url).encode()
     page = Path("book") / f"{checks_page.NAME}.md"
     if page in wanted:
         wanted[page] = checks_page.fill(wanted[page].decode(), runs).encode()
