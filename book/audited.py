@@ -69,7 +69,8 @@ class Chapter:
 
     def broken(self, claim: Audited) -> list[str]:
         """Why a claim does not do what its words promise, in words; empty if it does."""
-        found = [f"falls short under {each}" for each in self.numerics if each in claim.short]
+        short = [each for each in self.numerics if each in claim.short]
+        found = [f"falls short under {'; '.join(short)}"] if short else []
         held, seeds = claim.held(self.seeds), len(self.seeds)
         needed = NEEDED[claim.often] * seeds
         if held < needed or (claim.often == "mostly" and held == needed):

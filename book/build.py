@@ -12,12 +12,15 @@ python book/build.py --repository URL     set the repository's address everywher
 
 import argparse
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import address
+import checks_page
 import execute
 import notebooks
 from filelock import FileLock
@@ -29,7 +32,7 @@ ROOT = notebooks.ROOT
 SITE = execute.BUILD / "html"
 DOCTREES = execute.BUILD / ".doctrees"
 SITE_KEY = execute.BUILD / "site.key"
-NOT_PAGES = {".ipynb", ".py", ".pyc"}  # at the top of book/; folders are copied whole
+NOT_PAGES = {".ipynb", ".py", ".pyc", ".json"}  # at the top of book/; folders are copied whole
 
 WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/_viewer/**/*")
 """A change in these may touch every page, and Sphinx does not notice all of them: the site is then rendered anew."""
@@ -108,17 +111,29 @@ def gather() -> None:
     """Bring `_build/executed` in line with `book/`: the tree that Sphinx reads.
 
     Only what differs is written, so that Sphinx reads only what changed. A chapter that was never executed is there
-    without outputs.
+    without outputs. The repository's address is put in where the checkout knows it.
     """
-    wanted = {Path(path.name): path.read_bytes() for path in (notebooks.CONFIG, notebooks.TOC)}
+    url = notebooks.repository_url()
+    wanted = {
+        Path(notebooks.CONFIG.name): address.config_with(notebooks.CONFIG.read_text(encoding="utf-8"), url).encode(),
+        Path(notebooks.TOC.name): notebooks.TOC.read_bytes(),
+    }
     for path in sorted((ROOT / "book").rglob("*")):
         relative = path.relative_to(ROOT)
         top = len(relative.parts) == 2
         if path.is_file() and "__pycache__" not in path.parts and not (top and path.suffix in NOT_PAGES):
             wanted[relative] = path.read_bytes()
+    runs = {}
     for path in (ROOT / "book").glob("*.ipynb"):
         done = execute.executed_path(path.stem)
-        wanted[Path("book") / path.name] = (done if done.exists() else path).read_bytes()
+        content = notebooks.with_address((done if done.exists() else path).read_text(encoding="utf-8"), url)
+        wanted[Path("book") / path.name] = content.encode()
+        runs[path.stem] = json.loads(content)["metadata"].get("uqlib", {}).get("claims", [])
+    front = Path("book/index.md")
+    wanted[front] = address.page_with(wanted[front].decode(), url).encode()
+    page = Path("book") / f"{checks_page.NAME}.md"
+    if page in wanted:
+        wanted[page] = checks_page.fill(wanted[page].decode(), runs).encode()
     for path in sorted(execute.EXECUTED.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(execute.EXECUTED) not in wanted:
             path.unlink()

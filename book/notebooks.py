@@ -6,9 +6,9 @@ cell with the title, then the one set-up cell that is the same in all chapters, 
 """
 
 import hashlib
-import re
 from pathlib import Path
 
+import address
 import claim_rules
 import nbformat
 import yaml
@@ -17,18 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "_config.yml"
 TOC = ROOT / "_toc.yml"
 
-PLACEHOLDER = "https://github.com/OWNER/REPOSITORY"
-"""Stands in the set-up cell until `make repository URL=...` has been run."""
-
-SETUP_CELL = """\
-# Nothing happens here on your own machine or in Binder. In Colab, this installs what the chapter needs.
-import importlib.util
-
-if importlib.util.find_spec("uqlib") is None:
-    %pip install -q --no-deps git+{url}
-from uqlib.colab import finish_setup
-
-finish_setup()"""
 SETUP_ID = "set-up"
 KEPT_METADATA = ("tags", "mystnb")
 NOTEBOOK_METADATA = {
@@ -38,14 +26,23 @@ NOTEBOOK_METADATA = {
 
 
 def repository_url() -> str:
-    """The book's repository as `_config.yml` has it (the one place), or an empty string while it is not set."""
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8")) if CONFIG.exists() else {}
-    return ((config or {}).get("repository") or {}).get("url") or ""
+    """The book's repository as the pages have it, or an empty string while nobody knows it."""
+    return address.configured(CONFIG) or address.of_checkout(ROOT)
 
 
 def setup_cell() -> str:
-    """Source of the set-up cell of every chapter."""
-    return SETUP_CELL.format(url=repository_url() or PLACEHOLDER)
+    """Source of the set-up cell of every chapter, as it is in git: with the address of `_config.yml`, if any."""
+    return address.setup_cell(address.configured(CONFIG))
+
+
+def with_address(text: str, url: str) -> str:
+    """A notebook's text (JSON) with this address in its set-up cell; all else stays as it is."""
+    notebook = nbformat.reads(text, as_version=4)
+    wanted = address.setup_cell(url)
+    cells = [cell for cell in notebook.cells if cell.get("id") == SETUP_ID and cell.source != wanted]
+    for cell in cells:
+        cell.source = wanted
+    return nbformat.writes(notebook) if cells else text
 
 
 def chapter_names() -> list[str]:
@@ -67,6 +64,11 @@ def chapter_names() -> list[str]:
 def source(name: str) -> Path:
     """Path of a chapter's notebook."""
     return ROOT / "book" / f"{name}.ipynb"
+
+
+def title(name: str) -> str:
+    """A chapter's title: the first line of its first cell."""
+    return nbformat.read(source(name), as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
 
 
 def normal_form(text: str) -> str:
@@ -134,20 +136,8 @@ def set_repository(url: str) -> None:
     Raises:
         ValueError: if the address is not `https://<host>/<owner>/<name>`, or `_config.yml` has no line for it.
     """
-    url = url.strip().removesuffix("/").removesuffix(".git")
-    if not re.fullmatch(r"https://[\w.-]+/[\w.-]+/[\w.-]+", url):
-        raise ValueError(f"URL is {url!r}; expected the form https://github.com/owner/name")
-    lines, inside, found = CONFIG.read_text(encoding="utf-8").split("\n"), False, 0
-    for number, line in enumerate(lines):
-        if line[:1].strip():
-            inside = line.startswith("repository:")
-        entry = re.match(r"""(\s+url\s*:)\s*(?:"[^"]*"|'[^']*'|[^\s#]*)(.*)""", line)
-        if inside and entry:
-            lines[number] = f"{entry[1]} {url}{entry[2]}"
-            found += 1
-    if found != 1:
-        raise ValueError("_config.yml has no line 'url:' under 'repository:'; add one and try again")
-    CONFIG.write_text("\n".join(lines), encoding="utf-8")
+    url = address.checked(url)
+    CONFIG.write_text(address.config_with(CONFIG.read_text(encoding="utf-8"), url), encoding="utf-8")
     for path in sorted((ROOT / "book").glob("*.ipynb")):
         fix(path)
 

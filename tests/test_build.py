@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
+import address
 import build
 import execute
 import nbformat
@@ -38,7 +40,9 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "format: jb-book\nroot: book/index\nchapters:\n"
         "  - file: book/fair\n  - file: book/broken\n  - file: book/whole\n"
     )
-    nbformat.write(chapter("Fair", FAIR), tmp_path / "book" / "fair.ipynb")
+    fair = chapter("Fair", FAIR)
+    fair.cells.insert(1, new_code_cell(address.setup_cell(""), id=notebooks.SETUP_ID))
+    nbformat.write(fair, tmp_path / "book" / "fair.ipynb")
     nbformat.write(chapter("Broken", "x = 0\nx", "# 1\n1 / x", "'not reached'"), tmp_path / "book" / "broken.ipynb")
     nbformat.write(chapter("Whole", "6 * 7"), tmp_path / "book" / "whole.ipynb")
     for name, value in (("ROOT", tmp_path), ("CONFIG", tmp_path / "_config.yml"), ("TOC", tmp_path / "_toc.yml")):
@@ -60,8 +64,10 @@ def test_the_site_is_there_and_says_what_failed(book: Path, capsys: pytest.Captu
     assert "broken, cell 3 of 5 (# 1): ZeroDivisionError: division by zero" in said.err
 
     pages = {name: (build.SITE / "book" / f"{name}.html").read_text() for name in ("fair", "broken", "whole")}
-    words = {name: re.sub(r"<[^>]+>|&\w+;", " ", page) for name, page in pages.items()}
-    assert "This chapter stopped at cell 3 of 5: ZeroDivisionError: division by zero" in words["broken"]
+    words = {name: " ".join(re.sub(r"<[^>]+>|&\w+;", " ", page).split()) for name, page in pages.items()}
+    assert "This chapter stopped at cell 3 of 5 ZeroDivisionError: division by zero" in " ".join(
+        words["broken"].split()
+    )
     assert 'href="#stopped-here"' in pages["broken"]
     assert pages["broken"].count('id="stopped-here"') == 1
     assert pages["broken"].index('id="stopped-here"') < pages["broken"].index("traceback highlight")
@@ -70,9 +76,24 @@ def test_the_site_is_there_and_says_what_failed(book: Path, capsys: pytest.Captu
     assert 'class="claim-short"' in pages["fair"]
     assert "42" in words["whole"]
 
+    everything = "".join(path.read_text() for path in build.SITE.glob("book/*.html"))
+    assert not re.search(r"OWNER|mybinder|colab\.research|github\.com/[\w-]+/\w", everything), "nobody knows an address"
+
+    subprocess.run(["git", "init", "-q", book], check=True)
+    subprocess.run(["git", "-C", book, "remote", "add", "origin", "git@github.com:some-one/book.git"], check=True)
     nbformat.write(chapter("Broken", "x = 1", "1 / x"), book / "book" / "broken.ipynb")
     assert build.build(notebooks.chapter_names()) == 0, "what falls short does not change the exit status"
     assert "stopped" not in (build.SITE / "book" / "broken.html").read_text()
+    page = (build.SITE / "book" / "fair.html").read_text()
+    for part in (
+        "https://mybinder.org/v2/gh/some-one/book/main?urlpath=lab/tree/book/fair.ipynb",
+        "https://colab.research.google.com/github/some-one/book/blob/main/book/fair.ipynb",
+        'href="https://github.com/some-one/book/blob/main/book/fair.ipynb',
+    ):
+        assert part in page
+    assert "git+https://github.com/some-one/book" in re.sub(r"<[^>]+>", "", page)
+    tracked = [book / "_config.yml", *(book / "book").glob("*.ipynb")]
+    assert not any("some-one" in path.read_text() for path in tracked), "what git tracks stays as it is"
     capsys.readouterr()
     assert build.build(["fair", "whole"]) == 0
     said = capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_the_repository_is_set_once_for_all(book: Path, given: str) -> None:
     path = book / "book" / "one.ipynb"
     notebooks.fix(path)
     assert notebooks.repository_url() == ""
-    assert notebooks.PLACEHOLDER in path.read_text()
+    assert "OWNER" not in path.read_text()
     notebooks.set_repository(given)
     assert notebooks.repository_url() == "https://github.com/a/b"
     assert (book / "_config.yml").read_text() == CONFIG.replace('""', "https://github.com/a/b")
@@ -78,6 +78,16 @@ def test_the_repository_is_set_once_for_all(book: Path, given: str) -> None:
     notebooks.set_repository("https://github.com/c/d")
     assert (book / "_config.yml").read_text() == CONFIG.replace('""', "https://github.com/c/d")
     assert notebooks.faults(path) == []
+
+
+def test_an_address_goes_into_the_set_up_cell_alone(book: Path) -> None:
+    path = book / "book" / "one.ipynb"
+    notebooks.fix(path)
+    text = path.read_text()
+    known = notebooks.with_address(text, "https://github.com/a/b")
+    assert "git+https://github.com/a/b\\n" in known
+    assert notebooks.with_address(known, "https://github.com/a/b") == known
+    assert notebooks.with_address(known, "") == text.rstrip("\n")
 
 
 @pytest.mark.parametrize("given", ["", "github.com/a/b", "https://github.com/a", 'https://github.com/a/b"; rm -rf ~'])

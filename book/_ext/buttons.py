@@ -1,11 +1,11 @@
-"""Which buttons the theme shows: those that need the book's repository only when `_config.yml` says where it is."""
+"""Which buttons the theme shows: those that need the book's repository only when the build knows where it is."""
 
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-BUTTONS = ("use_repository_button", "use_issues_button")
+BUTTONS = ("use_repository_button", "use_issues_button", "use_source_button")
 
 
 def choose_buttons(app: Sphinx, config: Config) -> None:

@@ -30,15 +30,19 @@ def mark(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         return
     failed = json.loads(text)
     cell = next((node for node in doctree.findall(nodes.container) if _index(node) == failed["cell"] - 1), None)
-    words = f"This chapter stopped at cell {failed['cell']} of {failed['cells']}: {failed['error']}"
-    top = nodes.error("", nodes.paragraph("", words), classes=["chapter-stopped"])
+    top = _notice(f"This chapter stopped at cell {failed['cell']} of {failed['cells']}", failed["error"])
     after = nodes.paragraph("", "What was computed before is whole. The code after it was not run. ")
     top += after
     if cell is not None and cell.parent is not None:
         after += nodes.reference("", "To the cell", refid=PLACE, internal=True)
-        here = nodes.error("", nodes.paragraph("", "Here the chapter stopped."), ids=[PLACE])
+        here = _notice("The chapter stopped here", failed["error"])
+        here["ids"].append(PLACE)
         cell.parent.insert(cell.parent.index(cell), here)
     title.parent.insert(title.parent.index(title) + 1, top)
+
+
+def _notice(title: str, text: str) -> nodes.admonition:
+    return nodes.admonition("", nodes.title("", title), nodes.paragraph("", text), classes=["error"])
 
 
 def _index(node: nodes.container) -> int | None:

@@ -49,6 +49,11 @@ class Claim:
     fault: str = ""  # why there is no value to compare
 
     @property
+    def found(self) -> str:
+        """The value in words."""
+        return "no value" if self.fault else _shown(self.value, self.unit)
+
+    @property
     def expected(self) -> str:
         """The bounds in words."""
         if self.equals is not None:
@@ -63,7 +68,7 @@ class Claim:
         if self.fault:
             return f"Could not be checked here ({self.fault}): “{self.words}”"
         remark = "" if self.often == "always" else f"; it is said {PROMISES.get(self.often, self.often)}"
-        return f"Here: {_shown(self.value, self.unit)}, {self.expected}: “{self.words}”{remark}"
+        return f"Here: {self.found}, {self.expected}: “{self.words}”{remark}"
 
 
 RECORD: list[Claim] = []
