@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = ROOT / "book" / "elsewhere"
 
 DRAWS = """
-import json, subprocess, sys
+import json, pickle, subprocess, sys
 import numpy as np
 import torch
 from numpy.random import default_rng
@@ -22,7 +22,9 @@ from sklearn.utils import check_random_state
 from uqlib.processes import worker_pool
 
 def draws():
-    torch.set_num_threads(1)
+    pickle.loads(pickle.dumps(torch.set_num_threads))(1)  # as a pool sends it to its workers
+    for sent in (torch.manual_seed, torch.Generator, default_rng, np.random.RandomState, np.random.SeedSequence):
+        assert pickle.loads(pickle.dumps(sent)) is sent
     torch.manual_seed(3)
     found = {
         "default": torch.rand(()).item(),

@@ -79,6 +79,8 @@ def _force_threads(threads: int) -> None:
 
 def _replace(module: ModuleType, **made: Any) -> None:
     for name, value in made.items():
+        # Under the name of what it stands for it can be sent to a worker process, which looks it up there.
+        value.__module__, value.__name__, value.__qualname__ = module.__name__, name, name
         setattr(module, name, value)
 
 
