@@ -1,6 +1,6 @@
 # What there is to do with the book. `make` alone lists it.
 
-PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 NAME ?=
 URL ?=
@@ -37,7 +37,7 @@ format: $(INSTALLED) ## bring code and notebooks into the form that they have in
 	@$(BIN)/ruff format .
 	@$(BIN)/python book/build.py --fix
 
-check: $(INSTALLED) ## style and types only
+check: $(INSTALLED) ## style, types, and the rules for notebooks
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python book/build.py --check
@@ -57,9 +57,8 @@ distclean: clean ## remove the environment, too
 	rm -rf .venv
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and no python3 was found"; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed; $(PYTHON) is older. Say which: make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and no python3 was found"; exit 2; }
+	@$(PYTHON) scripts/supported.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the pinned packages into .venv (a few minutes, once) ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock

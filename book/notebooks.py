@@ -6,6 +6,7 @@ cell with the title, then the one set-up cell that is the same in all chapters, 
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 import address
@@ -37,12 +38,12 @@ def setup_cell() -> str:
 
 def with_address(text: str, url: str) -> str:
     """A notebook's text (JSON) with this address in its set-up cell; all else stays as it is."""
-    notebook = nbformat.reads(text, as_version=4)
-    wanted = address.setup_cell(url)
-    cells = [cell for cell in notebook.cells if cell.get("id") == SETUP_ID and cell.source != wanted]
+    notebook = json.loads(text)
+    wanted = address.setup_cell(url).splitlines(keepends=True)
+    cells = [cell for cell in notebook["cells"] if cell.get("id") == SETUP_ID and cell["source"] != wanted]
     for cell in cells:
-        cell.source = wanted
-    return nbformat.writes(notebook) if cells else text
+        cell["source"] = wanted
+    return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n" if cells else text
 
 
 def chapter_names() -> list[str]:

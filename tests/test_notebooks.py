@@ -87,7 +87,7 @@ def test_an_address_goes_into_the_set_up_cell_alone(book: Path) -> None:
     known = notebooks.with_address(text, "https://github.com/a/b")
     assert "git+https://github.com/a/b\\n" in known
     assert notebooks.with_address(known, "https://github.com/a/b") == known
-    assert notebooks.with_address(known, "") == text.rstrip("\n")
+    assert notebooks.with_address(known, "") == text
 
 
 @pytest.mark.parametrize("given", ["", "github.com/a/b", "https://github.com/a", 'https://github.com/a/b"; rm -rf ~'])

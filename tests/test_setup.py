@@ -1,13 +1,17 @@
 """The set-up agrees with itself: one source of truth, and what follows from it follows."""
 
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import lock
 import pytest
+import supported
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -92,8 +96,56 @@ def test_the_readme_links_to_what_exists() -> None:
 
 def test_make_alone_lists_every_command() -> None:
     printed = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True).stdout
-    for command in ("book", "test", "chapter", "serve", "repository", "lock", "clean"):
+    for command in ("book", "test", "chapter", "serve", "audit", "repository", "lock", "clean"):
         assert f"make {command} " in printed
+
+
+def test_make_finds_no_fault_with_the_python_that_runs_this() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "supported.py"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+
+
+FINE = ((3, 11), "Linux", "x86_64", "CPython", {"venv": True, "ensurepip": True})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({0: (3, 10)}, "Python 3.11 or later is needed; .* is Python 3.10. Say which: make PYTHON="),
+        ({0: (3, 14)}, "Python 3.11, 3.12 or 3.13 is needed; .* is Python 3.14. Say which: make PYTHON="),
+        ({3: "PyPy"}, "CPython is needed; .* is PyPy. Say which"),
+        ({1: "Darwin"}, "no release for Macs with an Intel processor .* Binder"),
+        ({1: "Windows"}, "run it in WSL"),
+        ({4: {"venv": True, "ensurepip": False}}, "no ensurepip. .* apt-get install python3.11-venv"),
+    ],
+)
+def test_what_does_not_work_is_said_before_pip_is_asked(change: dict[int, Any], words: str) -> None:
+    assert supported.obstacle(*FINE) == ""
+    said = supported.obstacle(*(change.get(place, value) for place, value in enumerate(FINE)))
+    assert re.search(words, said)
+    assert "\n" not in said
+
+
+def test_make_says_it_first_and_installs_nothing(tmp_path: Path) -> None:
+    for path in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/supported.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\necho 'Python 3.11 or later is needed'; exit 2\n")
+    old.chmod(0o755)
+    done = subprocess.run(["make", "book", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[0] == "Python 3.11 or later is needed"
+    assert done.returncode == 2
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_every_python_that_is_promised_is_allowed() -> None:
+    versions = [text.split()[-1] for text in PROJECT["classifiers"] if "Python :: 3." in text]
+    allowed = [f"3.{minor}" for minor in range(supported.OLDEST[1], supported.NEWEST[1] + 1)]
+    assert versions == allowed
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(version) for version in versions)
 
 
 def test_licences_and_citation() -> None:

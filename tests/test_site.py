@@ -222,6 +222,21 @@ def test_page_opens_from_a_disk(name: str, page: Page) -> None:
     assert listener.problems == []
 
 
+def test_no_page_names_a_repository_that_nobody_knows() -> None:
+    assert pages_with("OWNER/REPOSITORY") == []
+
+
+def test_the_page_of_what_was_checked_opens_its_folds(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{address}/book/what_was_checked.html")
+    folds = page.locator("details.checks")
+    assert folds.count(), "make audit"
+    for fold in folds.all():
+        fold.locator("summary").click()
+        assert fold.locator("table").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 391
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "_build/executed/book").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_page_says_what_the_chapter_cost(path: Path) -> None:
     sentence = runpy.run_path(str(VENDOR.parent / "measured.py"))["sentence"]
