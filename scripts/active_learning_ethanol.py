@@ -9,6 +9,8 @@ are those of ammonia, once as they are and once with another temperature.
 That temperature was chosen with seed 100, which is in no result, mostly with GFN2-xTB for an oracle. What attacks at
 1000 K, ammonia's, asked about first lay 0.2 to 0.7 eV above the minimum, where 21 vibrations bring a molecule at 500 K
 anyway, and never had two hydrogens close, which is how dynamics broke. At 3000 K the first questions lay at 1 to 5 eV.
+That is no matter of size: an attack weighs the energy per atom, and at 1000 K the weight of nine atoms falls by e for
+0.8 eV, where their 21 vibrations hold 0.9 eV.
 Frames of dynamics at 1000 K that the potential itself ran, picked by uncertainty, were no help to the one training that
 tried them.
 """

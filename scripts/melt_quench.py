@@ -23,6 +23,7 @@ POTENTIAL = "SiO.1990.vashishta"
 FOLDERS = ("/usr/share/lammps/potentials", "/usr/local/share/lammps/potentials")
 GRAMS_PER_CM3 = 1.66053906660  # of 1 atomic mass unit per Å^3
 SIO2_MASS = 28.085 + 2 * 15.999
+TRIES = 10_000  # to place the atoms of one SiO2
 
 HEADER = """
 units metal
@@ -98,10 +99,14 @@ def random_start(units: int, density: float, rng: np.random.Generator) -> Atoms:
     length = (units * SIO2_MASS * GRAMS_PER_CM3 / density) ** (1 / 3)
     cell = np.eye(3) * length
     positions = rng.uniform(0, length, (1, 3))
-    while len(positions) < 3 * units:
+    for _ in range(TRIES * units):
         candidate = rng.uniform(0, length, (1, 3))
         if get_distances(candidate, positions, cell=cell, pbc=True)[1].min() > 1.5:
             positions = np.vstack([positions, candidate])
+        if len(positions) == 3 * units:
+            break
+    else:
+        raise ValueError(f"density: got {density} g/cm^3, no room for {3 * units} atoms 1.5 Å apart; ask for less")
     return Atoms(f"Si{units}O{2 * units}", positions=positions, cell=cell, pbc=True)
 
 

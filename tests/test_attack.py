@@ -124,6 +124,21 @@ def test_energies_are_counted_per_atom_and_from_references() -> None:
     assert objective.references[8] == pytest.approx(samples.ATOM_ENERGIES[8], abs=5)
 
 
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_an_attack_may_spend_kt_for_each_atom_however_many_there_are(pairs: int) -> None:
+    """N kT in total for a factor of e, which grows with N as thermal energy does: the temperature need not."""
+    temperature, stretch = 1000.0, 0.15
+    still, moved = (chain(*[length, 5.0] * (pairs - 1), length) for length in (1.0, 1.0 + stretch))
+    batch = Batch.from_atoms([still, moved], cutoff=2.0, dtype=torch.float64)
+    p = Springs().predict(batch)
+    terms = Objective.of(dimers(), temperature=temperature)(p, batch)
+    spent = float(p.energy[1] - p.energy[0])
+    assert spent == pytest.approx(pairs * 0.5 * 5.0 * stretch**2)
+    paid = float(terms.log_weight[0] - terms.log_weight[1])
+    assert paid == pytest.approx(spent / (2 * pairs * KB * temperature))
+    assert paid == pytest.approx(0.5 * 5.0 * stretch**2 / (2 * KB * temperature)), "the same for one pair and for four"
+
+
 def test_far_from_anything_the_logarithms_are_still_numbers() -> None:
     objective = Objective.of(dimers(), temperature=1.0)
     batch = Batch.from_atoms(chain(1.9), cutoff=2.0, dtype=torch.float64)

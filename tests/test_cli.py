@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import samples
 import torch
 
+from uqlib import __main__ as cli
 from uqlib import datasets, methods, scoring, training
 from uqlib.__main__ import main
 from uqlib.calibration import Calibrated, calibrate
@@ -86,6 +89,24 @@ def test_train_and_score(
     assert scoring.score(found, test).energy["MAE"].value == pytest.approx(  # pyright: ignore[reportOptionalMemberAccess]
         float(mae(found.energy / sizes(test), torch.as_tensor(test.energies) / sizes(test))) * 1000
     )
+
+
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_an_option_changes_what_it_names_and_nothing_else(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learning rate of snapshots and the schedule of those trained by likelihood are their own."""
+    default: Any = methods.METHODS[method]
+    monkeypatch.setitem(methods.METHODS, method, dataclasses.replace(default, network={"cutoff": 4.0}))
+    arguments = ["train", "--data", "ammonia", "--method", method]
+    recipe = cli._method(cli._parser().parse_args([*arguments, "--epochs", "30", "--features", "8"]))
+    assert recipe.network == {"cutoff": 4.0, "features": 8}
+    assert recipe.settings == dataclasses.replace(default.settings, epochs=30)
+    if method == "shallow":  # 300 epochs and 100
+        assert recipe.likelihood_settings == dataclasses.replace(default.likelihood_settings, epochs=10)
+    changed = {"network", "settings", "likelihood_settings"}
+    names = {field.name for field in dataclasses.fields(recipe)} - changed
+    assert all(getattr(recipe, name) == getattr(default, name) for name in names)
+    same = cli._method(cli._parser().parse_args([*arguments, "--epochs", str(default.settings.epochs)]))
+    assert same == methods.METHODS[method]
 
 
 def sizes(data: datasets.Dataset):

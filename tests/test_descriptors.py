@@ -79,10 +79,29 @@ def test_radial_distribution_of_random_points_is_one():
     assert g.mean(axis=0)[r > 2] == pytest.approx(1.0, abs=0.03)
 
 
-def test_distribution_does_not_notice_a_larger_cell():
-    _, one = descriptors.radial_distribution([SALT], "Na", "Na")
-    _, eight = descriptors.radial_distribution([SALT.repeat(2)], "Na", "Na")
-    np.testing.assert_allclose(one, eight, atol=1e-9)
+def test_an_ideal_gas_has_a_distribution_of_one_however_few_its_atoms():
+    """Five atoms: each has four others, and they are anywhere. Smooth or counted, of equal elements or not."""
+    rng = np.random.default_rng(0)
+    gas = [Atoms("He5Ne5", rng.uniform(0, 10, (10, 3)), cell=[10] * 3, pbc=True) for _ in range(1000)]
+    for second in ("He", "Ne"):
+        r, smooth = descriptors.radial_distribution(gas, "He", second, longest=9.0, smoothing=0.3, points=30)
+        edges, counted = descriptors.rdf(gas, "He", second, cutoff=9.0, bins=6)
+        assert smooth[:, (r > 5) & (r < 8.5)].mean() == pytest.approx(1.0, abs=0.01)
+        assert counted[edges > 3] == pytest.approx(1.0, abs=0.04)
+
+
+def test_a_larger_cell_of_a_crystal_has_the_same_neighbours():
+    for second, few, many in (("Cl", 4, 32), ("Na", 3, 31)):
+        _, one = descriptors.radial_distribution([SALT], "Na", second)
+        _, eight = descriptors.radial_distribution([SALT.repeat(2)], "Na", second)
+        np.testing.assert_allclose(one * few / 4, eight * many / 32, atol=1e-9)
+
+
+def test_angles_between_two_kinds_of_neighbours():
+    chloromethane = molecule("CH3Cl")
+    found = descriptors.bond_angles([chloromethane], "H", "C", "Cl", longest=1.9)
+    np.testing.assert_allclose(found, [chloromethane.get_angle(h, 0, 1) for h in (2, 3, 4)])
+    assert len(descriptors.bond_angles([chloromethane], "H", "C", "H", longest=1.9)) == 3
 
 
 @pytest.mark.parametrize(

@@ -532,7 +532,7 @@ def test_distribution_functions_of_known_structures() -> None:
     gas = ase.Atoms("N1000", np.random.default_rng(0).uniform(0, 20, (1000, 3)), cell=[20] * 3, pbc=True)
     r, g = rdf([gas], "N", "N", cutoff=8.0, bins=16)
     np.testing.assert_allclose(g[4:], 1, atol=0.05)
-    with pytest.raises(ValueError, match="for molecules use `distances`"):
+    with pytest.raises(ValueError, match="for molecules use inverse_distances or pair_distances"):
         rdf([molecule("NH3")], "N", "H", cutoff=3)
 
 

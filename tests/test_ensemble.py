@@ -9,6 +9,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import ase
+import numpy as np
 import pytest
 import samples
 import torch
@@ -16,6 +18,7 @@ from samples import batch_of, crystal, rattled
 
 from uqlib import committee, storage, training
 from uqlib.committee import Committee, stack
+from uqlib.datasets import Dataset
 from uqlib.methods import Ensemble, ensemble
 from uqlib.prediction import evaluate
 
@@ -148,6 +151,19 @@ def test_bootstrap_with_an_element_that_was_not_drawn() -> None:
     p = fitted.predict(batch_of(rattled("NH3", 5), dtype=torch.float32))
     assert p.energy_uncertainty is not None
     assert p.energy_uncertainty.item() < 100.0, "eV; the energy of a nitrogen atom is far more"
+
+
+def test_bootstrap_ends_however_rare_the_elements() -> None:
+    """Forty frames, each with an element of its own: no draw with replacement has them all."""
+    frames = tuple(ase.Atoms([number], [[0.0, 0.0, 0.0]]) for number in range(1, 41))
+    data = Dataset(name="rare", atoms=frames)
+    drawn = ensemble._drawn_with_replacement(data, seed=0)
+    times = np.bincount([atoms.numbers[0] for atoms in drawn.atoms], minlength=41)[1:]
+    assert times.min() == 1
+    assert times.max() > 1
+    missing = 40 - len({atoms.numbers[0] for atoms in drawn.atoms[:40]})
+    assert len(drawn) == 40 + missing
+    assert 5 < missing < 25
 
 
 def processes() -> Executor:

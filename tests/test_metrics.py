@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -96,6 +97,36 @@ def test_ideal_spearman_is_higher_for_three_components_and_for_wider_ranges():
     one = metrics.ideal_spearman(std, draws=100)
     assert metrics.ideal_spearman(std, components=3, draws=100).value > one.high
     assert metrics.ideal_spearman(std**3, draws=100).value > one.high
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_the_interval_of_ideal_spearman_holds_a_perfect_model_whose_errors_go_together(components: Literal[1, 3]):
+    """Forty structures of eight atoms; errors are correlated inside a structure, how much is not told."""
+    random = torch.Generator().manual_seed(0)
+    group = torch.arange(40).repeat_interleave(8)
+    std = (0.3 * torch.randn(40, generator=random)[group] + 0.3 * torch.randn(320, generator=random)).exp().double()
+    ideal = metrics.ideal_spearman(std, components=components, groups=group, draws=400)
+    naive = metrics.ideal_spearman(std, components=components, draws=400)
+    assert ideal.value == naive.value
+    assert ideal.low <= naive.low < naive.high <= ideal.high
+    held = {}
+    for correlation in (0.0, 0.5, 0.9):
+        found = []
+        for _ in range(200):
+            own, common = (torch.randn(components, n, generator=random).double() for n in (320, 40))
+            noise = (1 - correlation) ** 0.5 * own + correlation**0.5 * common[:, group]
+            found.append(float(metrics.spearman(std * noise.square().mean(dim=0).sqrt(), std)))
+        held[correlation] = np.mean([ideal.low <= value <= ideal.high for value in found])
+        held["naive"] = np.mean([naive.low <= value <= naive.high for value in found])
+    assert min(held[correlation] for correlation in (0.0, 0.5, 0.9)) >= 0.93
+    assert held["naive"] < 0.8  # at 0.9
+
+
+def test_ideal_spearman_of_groups_of_one_is_that_of_independent_errors():
+    _, std = gaussian_sample(50)
+    assert metrics.ideal_spearman(std, groups=torch.arange(50)) == metrics.ideal_spearman(std)
+    with pytest.raises(ValueError, match=r"groups has shape \(3,\)"):
+        metrics.ideal_spearman(std, groups=torch.arange(3))
 
 
 @pytest.mark.parametrize("rounding", [1, 10])

@@ -78,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--method", required=True, choices=sorted(methods.METHODS), help="the way to an uncertainty")
     train.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     train.add_argument("--members", type=int, metavar="N", help="networks in an ensemble")
-    train.add_argument("--epochs", type=int, metavar="N", help="passes over the training data, at most")
+    train.add_argument("--epochs", type=int, metavar="N",
+                       help="passes over the training data, at most; of a second training in proportion")  # fmt: skip
     train.add_argument("--features", type=int, metavar="N", help="width of the network")
     train.add_argument("--out", type=Path, metavar="FILE", help="save the trained networks here (mine.uq)")
     train.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again")
@@ -232,12 +233,22 @@ def _method(arguments: argparse.Namespace) -> Any:
         raise Stop(f"--{unknown[0]}: the method {arguments.method!r} has no such option")
     try:
         if arguments.features is not None:
-            options["network"] = {"features": arguments.features}
+            options["network"] = {**recipe.network, "features": arguments.features}
         if arguments.epochs is not None:
-            options["settings"] = Settings(epochs=arguments.epochs)
+            options |= _of_epochs(recipe, arguments.epochs)
         return dataclasses.replace(recipe, **options)
     except ValueError as error:
         raise Stop(f"--method {arguments.method}: {error}") from error
+
+
+def _of_epochs(recipe: Any, epochs: int) -> dict[str, Settings]:
+    """The recipe's own settings with so many epochs; other trainings of the method are shortened in proportion."""
+    found: dict[str, Settings] = {}
+    for name, own in ((field.name, getattr(recipe, field.name)) for field in dataclasses.fields(recipe)):
+        if isinstance(own, Settings):
+            share = own.epochs / recipe.settings.epochs
+            found[name] = dataclasses.replace(own, epochs=max(round(share * epochs), min(epochs, 1)))
+    return found
 
 
 def _check_place(path: Path) -> None:

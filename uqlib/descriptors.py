@@ -73,18 +73,24 @@ def coordination(frames: Sequence[Atoms], centre: str, neighbour: str, *, longes
     return np.concatenate(counts)
 
 
-def bond_angles(frames: Sequence[Atoms], end: str, centre: str, *, longest: float) -> NDArray[np.float64]:
-    """Angles end-centre-end in degrees, both arms shorter than `longest` Å: (n,), of all frames together.
+def bond_angles(
+    frames: Sequence[Atoms], end: str, centre: str, other: str | None = None, *, longest: float
+) -> NDArray[np.float64]:
+    """Angles end-centre-other in degrees, both arms shorter than `longest` Å: (n,), of all frames together.
 
-    Raises ValueError as `pair_distances` does.
+    Without `other` both ends are of one element, and each pair of arms counts once. Raises ValueError as
+    `pair_distances` does.
     """
+    other = end if other is None else other
+    arms_of = _neighbours(frames, centre, end, longest)
+    tips_of = arms_of if other == end else _neighbours(frames, centre, other, longest)
     angles: list[NDArray[np.float64]] = []
-    for first, vectors in _neighbours(frames, centre, end, longest):
-        units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for (first, arms), (second, tip) in zip(arms_of, tips_of, strict=True):
+        here, there = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (arms, tip))
         for atom in np.unique(first):
-            arms = units[first == atom]
-            cosines = (arms @ arms.T)[np.triu_indices(len(arms), 1)]
-            angles.append(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))))
+            cosines = here[first == atom] @ there[second == atom].T
+            chosen = cosines[np.triu_indices(len(cosines), 1)] if other == end else cosines.ravel()
+            angles.append(np.degrees(np.arccos(np.clip(chosen, -1.0, 1.0))))
     return np.concatenate(angles) if angles else np.zeros(0)
 
 
@@ -110,7 +116,8 @@ def radial_distribution(
         points: how many r there are.
 
     Returns:
-        r (points,) in Å and g (S, points), without unit, 1 where positions are random.
+        r (points,) in Å and g (S, points), without unit, 1 where positions are random, also in a small cell: of N atoms
+        of one element each has N - 1 others. (Beyond the length of the cell its own images are added to these.)
 
     Raises:
         ValueError: a frame is not periodic or lacks an element, or a length is not positive.
@@ -119,21 +126,57 @@ def radial_distribution(
     """
     if not smoothing > 0:
         raise ValueError(f"smoothing: got {smoothing} Å, expected a positive length")
-    pairs = _neighbours(frames, first, second, longest + 4 * smoothing)
     r: NDArray[np.float64] = np.linspace(longest / points, longest, points, dtype=np.float64)
     rows = []
-    for (_, vectors), atoms in zip(pairs, frames, strict=True):
-        count = _is(atoms, first).sum() * _is(atoms, second).sum()
-        if not atoms.pbc.all() or not count:
+    for lengths, density in _pairs_and_chance(frames, first, second, longest + 4 * smoothing):
+        waves = np.exp(-0.5 * ((r[:, None] - lengths) / smoothing) ** 2).sum(axis=1)
+        rows.append(waves / (smoothing * np.sqrt(2 * np.pi)) / (4 * np.pi * r**2 * density))
+    return r, np.array(rows)
+
+
+def rdf(
+    frames: Sequence[Atoms], first: str, second: str, *, cutoff: float, bins: int = 100
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean over frames of what `radial_distribution` finds, as a histogram instead of a smooth curve.
+
+    Args:
+        frames: S periodic structures, positions in Å.
+        first: symbol of an element that every frame holds.
+        second: the same; may be the same element.
+        cutoff: largest r in Å; may exceed half the cell, images are counted.
+        bins: of equal width.
+
+    Returns:
+        r (bins,) in Å, at the centres of the bins, and g (bins,).
+
+    Raises:
+        ValueError: as `radial_distribution`.
+    """
+    edges = np.linspace(0.0, cutoff, bins + 1)
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    rows = [
+        np.histogram(lengths, edges)[0] / (density * shells)
+        for lengths, density in _pairs_and_chance(frames, first, second, cutoff)
+    ]
+    return (edges[1:] + edges[:-1]) / 2, np.mean(rows, axis=0)
+
+
+def _pairs_and_chance(
+    frames: Sequence[Atoms], first: str, second: str, longest: float
+) -> list[tuple[NDArray[np.float64], float]]:
+    """For each frame the distances (n,) Å from `first` to `second`, and how many there would be by chance, 1/Å³."""
+    found = []
+    for (_, vectors), atoms in zip(_neighbours(frames, first, second, longest), frames, strict=True):
+        centres, ends = _is(atoms, first).sum(), _is(atoms, second).sum()
+        if not atoms.pbc.all() or not centres * ends:
             raise ValueError(
                 f"frames: got {atoms.get_chemical_formula()} with pbc {atoms.pbc.tolist()}, expected cells that are "
-                f"periodic in all directions and hold {first} and {second}; for molecules use inverse_distances"
+                f"periodic in all directions and hold {first} and {second}; for molecules use inverse_distances or "
+                "pair_distances"
             )
-        lengths = np.linalg.norm(vectors, axis=1)
-        waves = np.exp(-0.5 * ((r[:, None] - lengths) / smoothing) ** 2).sum(axis=1)
-        by_chance = 4 * np.pi * r**2 * count / atoms.get_volume()
-        rows.append(waves / (smoothing * np.sqrt(2 * np.pi)) / by_chance)
-    return r, np.array(rows)
+        others = max(ends - 1, 1) if first == second else ends  # no atom is its own neighbour
+        found.append((np.linalg.norm(vectors, axis=1), float(centres * others / atoms.get_volume())))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from uqlib import metrics
+from uqlib.batch import Batch
 from uqlib.datasets import Dataset
 from uqlib.metrics import Estimate
 from uqlib.prediction import Prediction
@@ -56,7 +57,7 @@ def score(
             f"has {len(data)} and {atoms}; predict the same data set"
         )
     groups, grouped = groups_of(data)
-    labelled = _Labels(data)
+    labelled = _labelled(data)
     found = metrics.quantities(prediction, labelled, groups=groups)
     energy, force = (metrics.score(q, wanted.values(), resamples=resamples, seed=seed).values for q in found)
     return Scores(
@@ -72,15 +73,10 @@ def groups_of(data: Dataset) -> tuple[torch.Tensor, bool]:
     return (torch.as_tensor(group), True) if len(labels) > 1 else (torch.arange(len(data)), False)
 
 
-class _Labels:
-    """The labels of a data set as `metrics.quantities` reads them, in full precision and without neighbours."""
-
-    def __init__(self, data: Dataset) -> None:
-        sizes = torch.tensor([len(frame) for frame in data.atoms])
-        self.atomic_numbers = torch.as_tensor(np.concatenate([frame.numbers for frame in data.atoms]))
-        self.structure_of_atom = torch.arange(len(data)).repeat_interleave(sizes)
-        self.energy = torch.as_tensor(data.energies)
-        self.forces = torch.as_tensor(data.forces)
+def _labelled(data: Dataset) -> Batch:
+    """The data set in full precision, with the pairs of atoms in which symmetries show."""
+    labels = {"energy": torch.as_tensor(data.energies), "forces": torch.as_tensor(data.forces)}
+    return replace(Batch.from_atoms(data.atoms, dtype=torch.float64), **labels)
 
 
 def table(scores: Mapping[str, Scores]) -> str:

@@ -67,7 +67,9 @@ class Attacked(Filters):
     """Uncertainty-driven attacks (`uqlib.attack.attack`) on training structures drawn at random.
 
     `temperature` in K; steps, learning rate and first displacement (Å) as in `attack`. `strain`: the cell moves too.
-    The temperature weighs a single geometry, not all that share its energy: with more atoms it may have to be higher.
+    The temperature weighs the energy per atom: N atoms may spend N kT together for e times the uncertainty, about what
+    their vibrations hold at that temperature. It has no reason to grow with their number. How far attacks get at it is
+    another matter, to be looked up in the energies of the first labels.
     Many attacks end on the same few summits. With `stages` above 1 each also offers geometries on its way there, at
     even distances in steps, the last being its end: `oversampling` candidates for a label then cost fewer attacks.
     Raises ValueError for fewer than one stage, or more stages than steps, and for another `choose`.

@@ -51,7 +51,8 @@ def attack(
     Args:
         seeds: where to start, molecules and periodic cells alike; labels are not looked at.
         train: what the predictor was trained on; its energies make the partition function.
-        temperature: K, of the weight; `math.inf` for uncertainty alone.
+        temperature: K, of the weight; `math.inf` for uncertainty alone. It weighs the energy per atom, so that it means
+            the same for any number of atoms.
         steps: of Adam. An atom moves by up to about `learning_rate` Å along each axis in each.
         displacement: Å, standard deviation of the random displacement at the beginning, without which equal seeds
             would take the same path, and mirror planes along the axes would be kept.

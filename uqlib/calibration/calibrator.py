@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqlib.batch import Batch
 from uqlib.calibration.conformal import Conformal
 from uqlib.calibration.maps import Affine, Isotonic, LogAffine, Scalar
 from uqlib.datasets import Dataset
-from uqlib.metrics import UndefinedMetric
+from uqlib.metrics import UndefinedMetric, allowed_directions
 from uqlib.metrics.checks import as_deviations, as_fraction, as_vectors
 from uqlib.prediction import Prediction
 
@@ -99,8 +100,8 @@ def calibrate(
 ) -> Calibrator:
     """Fit maps for forces and, where the predictor has an uncertainty of them, for energies.
 
-    Each force component counts as one error with the uncertainty of its atom. Energies and their uncertainties are
-    divided by the number of atoms, so that structures of different size share one map.
+    Each force component counts as one error with the uncertainty of its atom, unless symmetry makes it zero. Energies
+    and their uncertainties are divided by the number of atoms, so that structures of different size share one map.
 
     Args:
         kind: "scalar" sigma = a u; "affine" sigma² = a u² + b, or log sigma = a u + b for scores in nats; "isotonic"
@@ -152,13 +153,18 @@ def calibrate(
 def _fit_forces(
     fit: _Fit, prediction: Prediction, data: Dataset, numbers: Tensor, groups: Tensor, per_element: bool
 ) -> dict[int, Map]:
-    error = prediction.forces.detach().cpu().double() - torch.as_tensor(data.forces)
+    said, label = prediction.forces.detach().cpu().double(), torch.as_tensor(data.forces)
+    directions = allowed_directions(Batch.from_atoms(data.atoms, dtype=torch.float64), said, label)
+    error = (directions @ (said - label)[:, :, None])[:, :, 0]
+    there = directions.any(dim=2)  # errors that symmetry makes zero would teach that uncertainties are too large
     uncertainty = prediction.force_uncertainty.detach().cpu()
     maps = {}
     for number in data.elements if per_element else (ALL,):
-        chosen = (numbers == number) | (number == ALL)
-        spread, group = (values[chosen].repeat_interleave(3) for values in (uncertainty, groups))
-        maps[number] = fit(error[chosen].reshape(-1), spread, group, name="force_uncertainty")
+        chosen = there & ((numbers == number) | (number == ALL))[:, None]
+        if not bool(chosen.any()):
+            raise UndefinedMetric(f"data: symmetry makes every force on Z = {number} zero, expected some errors")
+        spread, group = (values[:, None].expand_as(chosen)[chosen] for values in (uncertainty, groups))
+        maps[number] = fit(error[chosen], spread, group, name="force_uncertainty")
     return maps
 
 

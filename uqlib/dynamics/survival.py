@@ -70,7 +70,13 @@ def survival(durations: ArrayLike, broken: ArrayLike, *, level: float = 0.95) ->
     watched, events = _checked(durations, broken=broken)
     times, at_risk, broke = _counts(watched, events)
     low, high = _beta_product(at_risk, broke, left=(watched > times[:, None]).sum(axis=1), level=level)
-    return Survival(times=times, fraction=np.cumprod(1 - broke / at_risk), low=low, high=high, replicas=len(watched))
+    return Survival(
+        times=times,
+        fraction=np.cumprod(1 - broke / at_risk, dtype=np.float64),
+        low=low,
+        high=high,
+        replicas=len(watched),
+    )
 
 
 def competing_risks(

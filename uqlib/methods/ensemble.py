@@ -72,9 +72,13 @@ class Ensemble:
 
 
 def _drawn_with_replacement(data: Dataset, seed: int) -> Dataset:
-    """As many structures as there are. Drawn again where an element is left out: its energy could not be known."""
+    """As many structures as there are, and one more for each element that was left out: its energy must be known."""
     rng = np.random.default_rng(seed)
-    while True:
-        drawn = data.take(rng.integers(len(data), size=len(data)), name=f"{data.name} (bootstrap)")
-        if drawn.elements == data.elements:
-            return drawn
+    drawn = rng.integers(len(data), size=len(data)).tolist()
+    present = [{int(number) for number in atoms.numbers} for atoms in data.atoms]
+    found = set[int]().union(*(present[index] for index in drawn))
+    for element in data.elements:
+        if element not in found:
+            drawn.append(int(rng.choice([index for index, there in enumerate(present) if element in there])))
+            found |= present[drawn[-1]]
+    return data.take(drawn, name=f"{data.name} (bootstrap)")

@@ -31,6 +31,7 @@ from .ranking import ause, ideal_spearman, roc_auc, roc_auc_sweep, sparsificatio
 from .report import report
 from .resampling import Estimate, bootstrap
 from .suite import METRICS, Scores, score
+from .symmetry import allowed_directions
 from .table import Report
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Report",
     "Scores",
     "UndefinedMetric",
+    "allowed_directions",
     "atom_force_error",
     "ause",
     "bootstrap",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .checks import as_finite, as_vectors
+from .checks import UndefinedMetric, as_finite, as_vectors
 
 
 def mae(prediction: Tensor, reference: Tensor) -> Tensor:
@@ -53,7 +53,9 @@ def atom_force_error(prediction: Tensor, reference: Tensor) -> Tensor:
     return _force_difference(prediction, reference).square().mean(dim=1).sqrt()
 
 
-def force_components(prediction: Tensor, reference: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+def force_components(
+    prediction: Tensor, reference: Tensor, std: Tensor, *, directions: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Signed error and standard deviation of every force component, for the metrics that assume a Gaussian.
 
     The one standard deviation of an atom stands for each of its three components: an isotropic Gaussian, the
@@ -63,19 +65,34 @@ def force_components(prediction: Tensor, reference: Tensor, std: Tensor) -> tupl
         prediction: (N, 3) forces in eV/Å.
         reference: (N, 3) forces in eV/Å.
         std: (N,) standard deviation of one component of each atom's force, in eV/Å.
+        directions: (N, 3, 3) from `allowed_directions`: components along these, in place of x, y and z. Structures with
+            mirror planes or axes need them, since symmetry makes some of their errors zero.
 
     Returns:
         Errors (3 N,) and standard deviations (3 N,) in eV/Å, x, y, z of the first atom first. The three components
         are not independent data: for error bars pass `groups=structure_of_atom.repeat_interleave(3)` to `bootstrap`.
+        With `directions`, there are as many as rows that are not zero, in their order.
 
     Raises:
         ValueError: Shapes do not fit, empty, or not finite.
+        UndefinedMetric: No direction is allowed on any atom.
     """
     difference = _force_difference(prediction, reference)
     (std,) = as_vectors(std=std)
     if len(std) != len(difference):
         raise ValueError(f"std has {len(std)} values for {len(difference)} atoms, expected one per atom")
-    return difference.reshape(-1), std.repeat_interleave(3)
+    if directions is None:
+        return difference.reshape(-1), std.repeat_interleave(3)
+    if directions.shape != (len(difference), 3, 3):
+        raise ValueError(
+            f"directions has shape {tuple(directions.shape)}, expected ({len(difference)}, 3, 3): "
+            "allowed_directions of these very structures"
+        )
+    there = directions.any(dim=2)
+    if not bool(there.any()):
+        raise UndefinedMetric("symmetry makes every force zero: there is no error that an error bar could be held to")
+    along = (directions.to(difference) @ difference[:, :, None])[:, :, 0]
+    return along[there], std[:, None].expand_as(there)[there]
 
 
 def _difference(prediction: Tensor, reference: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import accuracy
 from .checks import as_deviations, as_finite
+from .symmetry import Geometry, allowed_directions
 
 _ELEMENTS = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
@@ -62,6 +63,7 @@ class Quantity:
     deviations: bool  # whether the uncertainty is a standard deviation, not only a ranking
     groups: Tensor  # (n,) integers: what is correlated shares one
     calibration: tuple[Tensor, Tensor] | None = None  # (m,), (m,) signed errors and deviations of a held-out split
+    directions: Tensor | None = None  # (n, 3, 3) in which forces are allowed by symmetry; None: in all
 
     @property
     def components(self) -> Literal[1, 3]:
@@ -76,11 +78,23 @@ class Quantity:
 
     @property
     def parts(self) -> tuple[Tensor, Tensor]:
-        """(n,), (n,) or (3 n,), (3 n,): signed errors and their standard deviations, for Gaussians."""
+        """(n,), (n,) or (3 n,), (3 n,): signed errors and their standard deviations, for Gaussians.
+
+        Of forces fewer than 3 n where symmetry makes some components zero, which are left out.
+        """
         assert self.uncertainty is not None
         if self.components == 3:
-            return accuracy.force_components(self.predicted, self.reference, self.uncertainty)
+            return accuracy.force_components(
+                self.predicted, self.reference, self.uncertainty, directions=self.directions
+            )
         return self.error, as_deviations("energy_uncertainty", self.uncertainty, positive=False)
+
+    @property
+    def part_groups(self) -> Tensor:
+        """The group of each of the `parts`."""
+        if self.directions is None:
+            return self.groups.repeat_interleave(self.components)
+        return self.groups.repeat_interleave(self.directions.any(dim=2).sum(dim=1).to(self.groups.device))
 
     def of(self, chosen: Tensor, *, name: str) -> Quantity:
         """The chosen predictions (n,) alone. The calibration split stays whole: its one factor holds for all."""
@@ -92,6 +106,7 @@ class Quantity:
             reference=self.reference[chosen],
             uncertainty=uncertainty,
             groups=self.groups[chosen],
+            directions=None if self.directions is None else self.directions[chosen],
         )
 
 
@@ -106,7 +121,8 @@ def quantities(
 
     Args:
         prediction: S structures, N atoms.
-        batch: The same, with labels.
+        batch: The same, with labels. Where it has pairs of atoms, too, as a `uqlib.Batch` does, components of forces
+            that symmetry makes zero are left out of the scores that judge the size of an uncertainty.
         groups: (S,) integers; structures that share one are resampled together. None: each stands alone.
         held_out: Name of the quantity -> signed errors and standard deviations of a calibration split.
 
@@ -153,9 +169,18 @@ def quantities(
                 deviations=is_deviation,
                 groups=groups[batch.structure_of_atom],
                 calibration=held_out.get("forces"),
+                directions=_directions(batch, prediction.forces, batch.forces),
             )
         )
     return found
+
+
+def _directions(batch: Labelled, predicted: Tensor, reference: Tensor) -> Tensor | None:
+    """(N, 3, 3), or None where there is no geometry, or no symmetry in it."""
+    if not isinstance(batch, Geometry):
+        return None
+    directions = allowed_directions(batch, predicted, reference)
+    return None if bool(directions.any(dim=2).all()) else directions
 
 
 def _groups(groups: Tensor | None, structures: int) -> Tensor:

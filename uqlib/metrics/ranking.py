@@ -47,8 +47,17 @@ def spearman(error: Tensor, uncertainty: Tensor) -> Tensor:
     return _rank_correlation(average_ranks(magnitude), average_ranks(uncertainty))
 
 
+CORRELATIONS = (0.5, 0.9, 1.0)  # of the errors in a group, which nobody knows: the interval holds for all of them
+
+
 def ideal_spearman(
-    uncertainty: Tensor, *, components: Literal[1, 3] = 1, draws: int = 1000, seed: int = 0, level: float = 0.95
+    uncertainty: Tensor,
+    *,
+    components: Literal[1, 3] = 1,
+    groups: Tensor | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Estimate:
     """The rank correlation that these uncertainties would reach if they were perfectly calibrated, by simulation.
 
@@ -56,16 +65,22 @@ def ideal_spearman(
     uncertainties, the lower the value; a measured correlation above `high` hints at errors that are not
     Gaussian, one below `low` at uncertainties that are wrong.
 
+    Atoms of one structure are often wrong together. Then there are fewer independent errors than atoms, and a perfect
+    model scatters more. With `groups` the interval spans those for errors in a group that have nothing in common, half,
+    most or all.
+
     Args:
         uncertainty: (n,) standard deviations, not negative.
         components: 1 for energies and single components; 3 for errors made by `atom_force_error`, which
             average three components and are therefore easier to rank.
-        draws: Simulated data sets.
+        groups: (n,) integers; what may be wrong together shares one, for example `batch.structure_of_atom`. None: all
+            errors are independent, as those of energies are.
+        draws: Simulated data sets, for each correlation.
         seed: Of the simulation.
         level: Share of the simulated values between `low` and `high`.
 
     Returns:
-        Mean over the simulated data sets, with their scatter as the standard error.
+        Mean over the simulated data sets of independent errors; the standard error is the largest scatter about it.
 
     Raises:
         ValueError: Negative, empty or not finite uncertainties, or arguments out of range.
@@ -81,18 +96,50 @@ def ideal_spearman(
         )
     if components not in (1, 3) or draws < 2:
         raise ValueError(f"components is {components!r} and draws {draws!r}, expected 1 or 3 and at least 2")
-    generator = torch.Generator().manual_seed(seed)
+    group = _distinct(groups, len(uncertainty))
+    correlations = (0.0,) if group is None else (0.0, *CORRELATIONS)
+    level, generator = as_fraction("level", level), torch.Generator().manual_seed(seed)
+    found = [_simulated(uncertainty, components, group, shared, draws, generator) for shared in correlations]
+    ends = [interval(simulated, level) for simulated in found]
+    value = float(found[0].mean())
+    spread = max(float(simulated.std()) for simulated in found)
+    return Estimate(
+        value=value,
+        low=min(low for low, _ in ends),
+        high=max(high for _, high in ends),
+        standard_error=spread,
+        level=level,
+        resamples=draws,
+    )
+
+
+def _distinct(groups: Tensor | None, n: int) -> Tensor | None:
+    """Number of the group of each of n predictions, from 0; None where each is a group of its own."""
+    if groups is None:
+        return None
+    if groups.shape != (n,) or groups.is_floating_point():
+        raise ValueError(
+            f"groups has shape {tuple(groups.shape)} and dtype {groups.dtype}, expected ({n},) integers, the label of "
+            "each prediction's group"
+        )
+    names, group = torch.unique(groups.cpu(), return_inverse=True)
+    return None if len(names) == n else group
+
+
+def _simulated(
+    uncertainty: Tensor, components: int, group: Tensor | None, shared: float, draws: int, generator: torch.Generator
+) -> Tensor:
+    """(draws,) rank correlations of calibrated errors with a correlation `shared` inside the groups."""
     ranks = average_ranks(uncertainty)
     simulated = torch.empty(draws, dtype=torch.float64)
     for draw in range(draws):
         noise = torch.randn(components, len(uncertainty), generator=generator, dtype=torch.float64)
+        if group is not None and shared:
+            common = torch.randn(components, int(group.max()) + 1, generator=generator, dtype=torch.float64)
+            noise = (1 - shared) ** 0.5 * noise + shared**0.5 * common[:, group]
         error = uncertainty * noise.to(uncertainty.device).square().mean(dim=0).sqrt()
         simulated[draw] = _rank_correlation(average_ranks(error), ranks)
-    low, high = interval(simulated, as_fraction("level", level))
-    spread = float(simulated.std())
-    return Estimate(
-        value=float(simulated.mean()), low=low, high=high, standard_error=spread, level=level, resamples=draws
-    )
+    return simulated
 
 
 def roc_auc(error: Tensor, uncertainty: Tensor, threshold: float) -> Tensor:

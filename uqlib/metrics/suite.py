@@ -133,7 +133,9 @@ def _not_asked(quantity: Quantity, metric: Metric) -> str:
 def _estimate(quantity: Quantity, metric: Metric, resamples: int, seed: int) -> Estimate:
     if metric.simulated:
         assert quantity.uncertainty is not None
-        return ranking.ideal_spearman(quantity.uncertainty, components=quantity.components, draws=DRAWS, seed=seed)
+        return ranking.ideal_spearman(
+            quantity.uncertainty, components=quantity.components, groups=quantity.groups, draws=DRAWS, seed=seed
+        )
     groups = quantity.groups
     if metric.asks == "accuracy":
         data = (quantity.predicted, quantity.reference)
@@ -142,7 +144,7 @@ def _estimate(quantity: Quantity, metric: Metric, resamples: int, seed: int) -> 
         data = (quantity.error, quantity.uncertainty)
     else:
         data = quantity.parts
-        groups = groups.repeat_interleave(quantity.components)
+        groups = quantity.part_groups
     return bootstrap(metric.of(quantity), *data, groups=groups, resamples=resamples, seed=seed)
 
 
