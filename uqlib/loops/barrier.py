@@ -24,6 +24,7 @@ from uqlib.loops.settings import Barrier
 from uqlib.oracles import OracleError
 from uqlib.prediction import Predictor
 
+ENDS = 0.1  # of the force that is left on the band: what is left on its ends
 ROUGH = 0.2  # eV/Å: once no larger force is left on the band, its highest image climbs
 
 
@@ -64,7 +65,9 @@ def climb(calculator: Callable[[], Calculator], band: Sequence[ase.Atoms], setti
     try:
         for image in images:
             image.calc = calculator()
-        settled = [BFGS(end, logfile=None).run(settings.force / 2, settings.steps) for end in (images[0], images[-1])]  # pyright: ignore[reportArgumentType]
+        settled = [
+            BFGS(end, logfile=None).run(settings.force * ENDS, settings.steps) for end in (images[0], images[-1])
+        ]  # pyright: ignore[reportArgumentType]
         converged = all(settled)
         for climbing, force in ((False, ROUGH), (True, settings.force)):
             neb = NEB(images, climb=climbing, method="improvedtangent", remove_rotation_and_translation=True)

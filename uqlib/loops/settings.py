@@ -103,9 +103,9 @@ class Barrier:
     split: str
     first: int = 0
     last: int = -1
-    images: int = 7
+    images: int = 9
     reference: Literal["path", "oracle"] = "path"
-    force: float = 0.02  # eV/Å, largest that is left
+    force: float = 0.01  # eV/Å, largest that is left
     steps: int = 300
 
     def __post_init__(self) -> None:
