@@ -35,7 +35,7 @@ def run(
     A cell is kept if it was made with the settings and the data that are now asked for; otherwise it is stale, which
     is said, and made anew. All labels go to system/labels.jsonl, after every loop, and come from there: with cells and
     labels alone another machine goes on. What is under way lives in `folder`/checkpoints: a loop that is killed goes
-    on from there, on a cluster if its workers see that folder.
+    on from there. The workers of a cluster must see that folder: loops share labels and networks through it.
 
     Args:
         grid: what the campaign consists of.
