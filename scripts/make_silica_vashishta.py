@@ -14,39 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
-from ase.calculators.lammpsrun import LAMMPS
 from campaign import SCRIPTS, Campaign, run
 from cards import CardText
 from make_silica import CAMPAIGN as SILICA
 from make_silica import TEXT as SILICA_TEXT
-from melt_quench import potential_file
 from structure import bond_statistics
 
-from uqlib.oracles import labelled_copy
-
-
-@dataclass(frozen=True, kw_only=True)
-class VashishtaOracle:
-    """Energy (eV), forces (N, 3) in eV/Å and stress in eV/Å^3 of SiO2 cells, by LAMMPS."""
-
-    program: str = "lmp"
-
-    def label(self, atoms: Atoms) -> Atoms:
-        """Label one periodic cell of Si and O."""
-        path = potential_file()
-        calculator = LAMMPS(
-            command=self.program,
-            files=[str(path)],
-            specorder=["Si", "O"],
-            pair_style="vashishta",
-            pair_coeff=[f"* * {path.name} Si O"],
-            always_triclinic=True,
-        )
-        copy = atoms.copy()
-        copy.calc = calculator
-        return labelled_copy(
-            atoms, energy=copy.get_potential_energy(), forces=copy.get_forces(), stress=copy.get_stress(voigt=False)
-        )
+from uqlib.oracles import VashishtaOracle
 
 
 @dataclass(frozen=True, kw_only=True)

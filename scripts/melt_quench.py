@@ -7,7 +7,6 @@ comes with LAMMPS runs seven times faster, but quenched as fast it left 29 % of 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ from ase import Atoms
 from ase.geometry import get_distances
 from ase.spacegroup import crystal
 
-POTENTIAL = "SiO.1990.vashishta"
-FOLDERS = ("/usr/share/lammps/potentials", "/usr/local/share/lammps/potentials")
+from uqlib.oracles.vashishta import potential_file
+
 GRAMS_PER_CM3 = 1.66053906660  # of 1 atomic mass unit per Å^3
 SIO2_MASS = 28.085 + 2 * 15.999
 TRIES = 10_000  # to place the atoms of one SiO2
@@ -41,14 +40,6 @@ timestep 0.001
 thermo 20000
 velocity all create {temperature:.1f} {seed} mom yes rot no dist gaussian
 """
-
-
-def potential_file() -> Path:
-    """Where LAMMPS keeps the potential. Raises FileNotFoundError with what to set."""
-    for folder in (os.environ.get("LAMMPS_POTENTIALS"), *FOLDERS):
-        if folder and (path := Path(folder) / POTENTIAL).exists():
-            return path
-    raise FileNotFoundError(f"{POTENTIAL} not found in {FOLDERS}; set LAMMPS_POTENTIALS to LAMMPS's potentials folder")
 
 
 def thermostat(start: float, end: float, picoseconds: float, seed: int) -> str:

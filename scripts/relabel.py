@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from campaign import DATA, read_frames
-from make_silica_vashishta import VashishtaOracle
 
-from uqlib.oracles import CP2KOracle, Oracle, PySCFOracle
+from uqlib.oracles import CP2KOracle, Oracle, PySCFOracle, VashishtaOracle
 
 
 @dataclass(frozen=True, kw_only=True)

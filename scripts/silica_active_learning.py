@@ -27,7 +27,6 @@ import torch
 from active_learning_runs import lasting, measured, more_of_the_same, results_text
 from campaign import DATA, SCRIPTS, frame_text, single_threaded_pool, write_atomically
 from make_silica import COLD, COLDEST, ORACLE
-from make_silica_vashishta import VashishtaOracle
 
 from uqlib import datasets
 from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman
@@ -35,6 +34,7 @@ from uqlib.active_learning.measures import Measure
 from uqlib.datasets import Dataset
 from uqlib.dynamics import ClosestContact, Coordination
 from uqlib.methods import LastLayer
+from uqlib.oracles import VashishtaOracle
 from uqlib.training import Settings
 
 RUNS = SCRIPTS / "runs" / "silica_active_learning"

@@ -32,6 +32,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("scoring", "baseline", "costs"),
     ("comparison",),
     ("study", "chapters"),
+    ("loops",),
     ("__main__",),
 )
 """Modules of `uqlib` from the lowest to the highest; those in one row are siblings."""

@@ -21,6 +21,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from uqlib import calibration, comparison, datasets, methods, scoring, storage
 from uqlib.datasets import Dataset
+from uqlib.loops import command as loops_command
 from uqlib.prediction import Prediction, predict
 from uqlib.study import command
 from uqlib.study.running import StudyError
@@ -34,6 +35,7 @@ examples:
   python -m uqlib train --data mine.xyz --method ensemble --out mine.uq --checkpoints run1
   python -m uqlib compare --data ammonia                    all methods, side by side: some minutes
   python -m uqlib study --only 'ammonia/0/*'                the study of the book, or a part of it: hours
+  python -m uqlib loops --only 'ammonia/*'                  each method drives its own active learning: hours
   python -m uqlib predict mine.uq others.xyz --out predicted.xyz
 
 The book that explains all this is built by `make book`, in the folder that this package came in.
@@ -90,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", parents=[common], help="all methods on all systems from several seeds")
     command.add_options(study)
     study.set_defaults(run=command.study)
+    loops = commands.add_parser("loops", parents=[common], help="active learning, driven by each method in turn")
+    loops_command.add_options(loops)
+    loops.set_defaults(run=loops_command.loops)
     predictor = commands.add_parser("predict", parents=[common], help="energies, forces and uncertainties for a file")
     predictor.add_argument("model", type=Path, metavar="MODEL", help="what `train --out` saved")
     predictor.add_argument("file", type=Path, metavar="FILE", help="structures: .xyz, .db or .pth.tar")

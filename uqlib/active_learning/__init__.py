@@ -10,13 +10,14 @@ from .history import Generation, History
 from .labels import LabelStore
 from .loop import ActiveLearning
 from .measures import barrier_error, energy_mae, force_mae, force_spearman, lifetimes, surviving
-from .proposals import Attacked, Displaced, FromDynamics, Proposal
+from .proposals import Attacked, Displaced, FromDynamics, FromPool, Proposal
 
 __all__ = [
     "ActiveLearning",
     "Attacked",
     "Displaced",
     "FromDynamics",
+    "FromPool",
     "Generation",
     "History",
     "LabelStore",

@@ -121,14 +121,14 @@ class ActiveLearning:
         if not path.exists():
             fit: Any = _with_checkpoints(self.method, checkpoints).fit
             options = {"progress": progress} if "progress" in inspect.signature(fit).parameters else {}
-            fit(train, valid, seed=_seed(seed, number, 0), **options).save(path)
+            fit(train, valid, seed=derived_seed(seed, number, 0), **options).save(path)
         shutil.rmtree(checkpoints, ignore_errors=True)  # they have served
         return calibration.load(path)
 
     def _candidates(self, predictor: Predictor, train: Dataset, seed: int, folder: Path, number: int) -> Candidates:
         path = generation_folder(folder, number) / "candidates.json"
         if not path.exists():
-            found = self.propose.candidates(predictor, train, number=self.labels, seed=_seed(seed, number, 1))
+            found = self.propose.candidates(predictor, train, number=self.labels, seed=derived_seed(seed, number, 1))
             frames = [_geometry(atoms) for atoms in found.structures]
             write_atomically(path, json.dumps({"counts": dict(found.counts), "structures": frames}).encode())
         plain = json.loads(path.read_text(encoding="utf-8"))
@@ -166,7 +166,8 @@ def _with(data: Dataset, new: Sequence[ase.Atoms]) -> Dataset:
     return Dataset(name=data.name, atoms=(*data.atoms, *new), card=data.card)
 
 
-def _seed(seed: int, number: int, purpose: int) -> int:
+def derived_seed(seed: int, number: int, purpose: int) -> int:
+    """Of what a generation draws for a purpose: 0 its training, 1 its proposal."""
     return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1)[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from uqlib.datasets import Dataset
 from uqlib.dynamics import Langevin, Rule, Trajectories, simulate, thermal
 from uqlib.features import FeaturePredictor
 from uqlib.last_layer import UncertainLastLayer
+from uqlib.likelihoods import SelfAssessing
 from uqlib.painn import PaiNN
 from uqlib.prediction import OtherNetwork, Prediction, Predictor, evaluate, predict
 
@@ -79,10 +81,10 @@ def lifetimes(
     """Langevin dynamics of `replicas` copies of `start` (K, steps of 0.5 fs), each until a rule says that it broke.
 
     Same seed, same velocities and noise for every predictor: the potentials are compared, not the luck. Where the
-    forces are those of one network and the uncertainty is added to it, the uncertainty is left out, which is faster.
+    forces are those of one network, its uncertainty is left out, which is faster.
     """
     return simulate(
-        _without_uncertainty(predictor),
+        without_uncertainty(predictor),
         thermal(start, temperature=temperature, replicas=replicas, seed=seed),
         integrator=Langevin(temperature=temperature),
         steps=steps,
@@ -121,6 +123,9 @@ class _Network:
     def cutoff(self) -> float:
         return self.model.cutoff
 
+    def to(self, target: torch.dtype | torch.device | str) -> _Network:
+        return _Network(model=copy.deepcopy(self.model).to(target))
+
     def predict(self, batch: Batch) -> Prediction:
         found = evaluate(self.model, batch)
         return Prediction(
@@ -128,10 +133,9 @@ class _Network:
         )
 
 
-def _without_uncertainty(predictor: Predictor) -> Predictor:
-    """The same forces, without an uncertainty if that was added to a trained network; otherwise the predictor."""
+def without_uncertainty(predictor: Predictor) -> Predictor:
+    """The same forces, without an uncertainty where all forces are those of one network; otherwise the predictor."""
     if isinstance(predictor, Calibrated):
         predictor = predictor.predictor
-    return (
-        _Network(model=predictor.model) if isinstance(predictor, UncertainLastLayer | FeaturePredictor) else predictor
-    )
+    single = isinstance(predictor, UncertainLastLayer | FeaturePredictor | SelfAssessing)
+    return _Network(model=predictor.model) if single else predictor

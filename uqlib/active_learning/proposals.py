@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import ase
 import numpy as np
 
+from uqlib.active_learning.labels import rounded_copy
 from uqlib.attack import aligned_rmsd, attack, closest_contact, from_dynamics, random_displacement, screen
 from uqlib.datasets import Dataset
 from uqlib.prediction import Predictor
@@ -105,8 +106,13 @@ class Attacked(Filters):
 
 @dataclass(frozen=True, kw_only=True)
 class FromDynamics(Filters):
-    """The most uncertain frames of dynamics with the predictor's own forces: `temperature` in K, steps of 0.5 fs."""
+    """Frames of dynamics with the predictor's own forces: `temperature` in K, steps of 0.5 fs.
 
+    `pick`: the most uncertain ones; or "random" ones, of which only what is impossible or known is dropped, so that
+    no uncertainty is asked.
+    """
+
+    pick: Literal["uncertain", "random"] = "uncertain"
     temperature: float = 1000.0
     steps: int = 200
     trajectories: int = 10
@@ -115,12 +121,14 @@ class FromDynamics(Filters):
         found = from_dynamics(
             predictor,
             _drawn(train, self.trajectories, seed),
-            pick="uncertain",
+            pick=self.pick,
             temperature=self.temperature,
             steps=self.steps,
             number=number * self.oversampling,
             seed=seed,
         )
+        if self.pick == "random":
+            return possible_and_new(found, train, number, closest=self.closest, rmsd=self.rmsd)
         return self.screened(predictor, found, train, number)
 
 
@@ -138,19 +146,45 @@ class Displaced:
 
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
         drawn = _drawn(train, number * self.oversampling, seed)
-        kept: list[ase.Atoms] = []
-        counts = Counter[str]()
-        for atoms in random_displacement(drawn, scale=self.scale, number=len(drawn), seed=seed):
-            if len(kept) == number:
-                break
-            if closest_contact(atoms) < self.closest:
-                counts["too close"] += 1
-            elif aligned_rmsd(atoms, [*train.atoms, *kept]).min() < self.rmsd:
-                counts["duplicate"] += 1
-            else:
-                counts["kept"] += 1
-                kept.append(atoms)
-        return Candidates(structures=kept, counts=dict(counts))
+        found = random_displacement(drawn, scale=self.scale, number=len(drawn), seed=seed)
+        return possible_and_new(found, train, number, closest=self.closest, rmsd=self.rmsd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromPool:
+    """More of the same: structures of `pool` drawn at random, without those of the training set.
+
+    A label is paid for each, as for any other geometry; labels that the pool has are not looked at.
+    """
+
+    pool: Dataset = field(repr=False)
+    name: str = "pool"
+
+    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
+        known = {rounded_copy(atoms).positions.tobytes() for atoms in train.atoms}
+        plain = [rounded_copy(atoms) for atoms in self.pool.atoms]
+        others = [atoms for atoms in plain if atoms.positions.tobytes() not in known]
+        kept = [others[k] for k in np.random.default_rng(seed).permutation(len(others))[:number]]
+        return Candidates(structures=kept, counts={"kept": len(kept)})
+
+
+def possible_and_new(
+    found: Sequence[ase.Atoms], train: Dataset, number: int, *, closest: float, rmsd: float
+) -> Candidates:
+    """The first `number` structures that are neither impossible nor known, by limits as in `screen`."""
+    kept: list[ase.Atoms] = []
+    counts = Counter[str]()
+    for atoms in found:
+        if len(kept) == number:
+            break
+        if closest_contact(atoms) < closest:
+            counts["too close"] += 1
+        elif aligned_rmsd(atoms, [*train.atoms, *kept]).min() < rmsd:
+            counts["duplicate"] += 1
+        else:
+            counts["kept"] += 1
+            kept.append(atoms)
+    return Candidates(structures=kept, counts=dict(counts))
 
 
 def _drawn(train: Dataset, number: int, seed: int) -> Dataset:

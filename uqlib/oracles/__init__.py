@@ -18,6 +18,7 @@ from uqlib.oracles.labelling import (
     labelled_copy,
 )
 from uqlib.oracles.pyscf import PySCFOracle
+from uqlib.oracles.vashishta import VashishtaOracle
 
 __all__ = [
     "CP2KOracle",
@@ -25,6 +26,7 @@ __all__ = [
     "Oracle",
     "OracleError",
     "PySCFOracle",
+    "VashishtaOracle",
     "check_geometry",
     "geometry_digest",
     "label_many",

@@ -36,7 +36,7 @@ def study(arguments: argparse.Namespace) -> None:
         raise ValueError("--workers: the workers of a scheduler are its own; leave one of the two options out")
     grid = load_grid(arguments.scale)
     out = arguments.out or Path(f"study-{grid.scale}")
-    with _executor(arguments.scheduler, arguments.workers) as executor:
+    with executor_of(arguments.scheduler, arguments.workers) as executor:
         done = run(
             grid,
             out,
@@ -55,8 +55,8 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 @contextmanager
-def _executor(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
-    """None for this process."""
+def executor_of(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
+    """None for this process; else one of a scheduler of dask, or of processes here. Raises ValueError without dask."""
     if scheduler:
         try:
             from dask.distributed import Client

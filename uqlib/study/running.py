@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -17,6 +18,8 @@ from uqlib.study.grid import Grid, Unit, data_digest, digest
 from uqlib.study.work import Cell, do_unit
 
 SCRATCH = "checkpoints"  # folder beside the cells
+Work = TypeVar("Work")
+Result = TypeVar("Result")
 
 
 class StudyError(RuntimeError):
@@ -69,7 +72,9 @@ def run(
     made, failed = 0, []
     total = sum(len(unit.methods) for unit in units)
     with tqdm(total=kept + total, initial=kept, desc=grid.scale, disable=not progress, unit="cell") as bar:
-        for unit, future in _results(units, folder, executor, command, threads, bar):
+        options: dict[str, Any] = {"command": command, "threads": threads}
+        jobs = [(unit, partial(do_unit, unit, scratch=_scratch(folder, unit), **options)) for unit in units]
+        for unit, future in outcomes(jobs, executor, bar):
             error = future.exception()
             if error is not None:
                 failed.append(f"{unit}: {type(error).__name__}: {error}")
@@ -138,22 +143,21 @@ class Digests:
         return self.known[key]
 
 
-def _results(
-    units: Sequence[Unit], folder: Path, executor: Executor | None, command: str, threads: int, bar: Any
-) -> Iterator[tuple[Unit, Future[list[Cell]]]]:
-    """Units as they are done, in any order, each with what it came to."""
-    options: dict[str, Any] = {"command": command, "threads": threads}
+def outcomes(
+    jobs: Sequence[tuple[Work, Callable[[], Result]]], executor: Executor | None, bar: Any
+) -> Iterator[tuple[Work, Future[Result]]]:
+    """Pieces of work as they are done, in any order, each with what its call came to. `bar` names the one at hand."""
     if executor is None:
-        for unit in units:
-            bar.set_postfix_str(f"{unit.system}, seed {unit.seed}, {unit.methods[0]}")
-            future: Future[list[Cell]] = Future()
+        for work, call in jobs:
+            bar.set_postfix_str(str(work))
+            future: Future[Result] = Future()
             try:
-                future.set_result(do_unit(unit, scratch=_scratch(folder, unit), **options))
+                future.set_result(call())
             except Exception as error:  # any: it is reported, and must not keep the other units from being done
                 future.set_exception(error)
-            yield unit, future
+            yield work, future
         return
-    futures = {executor.submit(do_unit, unit, scratch=_scratch(folder, unit), **options): unit for unit in units}
+    futures = {executor.submit(call): work for work, call in jobs}
     for future in as_completed(futures):
         yield futures[future], future
 

@@ -227,6 +227,8 @@ def rounded(found: Any, digits: int = 6) -> Any:
     """Plain data with numbers of so many digits: what lies beyond is noise, and would fill the files."""
     if isinstance(found, dict):
         return {key: rounded(value, digits) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [rounded(value, digits) for value in found]
     if isinstance(found, float):
         return float(f"{found:.{digits}g}")
     return found

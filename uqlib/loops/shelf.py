@@ -1,0 +1,121 @@
+"""Fitted methods and their measures, kept by what decides them: drivers that share a network share what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uqlib import calibration, costs
+from uqlib.calibration import Calibrated, Recalibrated, calibrate
+from uqlib.datasets import Dataset
+from uqlib.loops.grid import VERSION, plain
+from uqlib.methods import LastLayer, Shallow
+from uqlib.prediction import predict
+from uqlib.single import AfterTraining
+from uqlib.storage import write_atomically
+from uqlib.study.grid import digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelved:
+    """A recipe that looks on its shelf first, a folder that several processes may share.
+
+    What is built on a trained network is built on the plain one of the same seed, so that methods which leave its
+    forces alone have the very same forces. Two processes that miss the same thing at once both make it, and alike.
+    """
+
+    method: Any
+    shelf: Path = field(repr=False, compare=False)
+
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> Any:
+        """As the method's own `fit`."""
+        path = self.path(train, valid, seed)
+        if not path.exists():
+            below, inner = self._network(), _inside(self.method)
+            parts = path.with_suffix(".parts") if inner.checkpoints is None else Path(inner.checkpoints)
+            begun, earlier = any(parts.rglob("*.ckpt")), 0.0
+            inner = replace(inner, checkpoints=parts)
+            call: Callable[..., Any] = inner.fit
+            if below is not None:
+                model = below.fit(train, valid, seed=seed, progress=progress).model
+                call, earlier = _continued(inner, model), below.seconds(train, valid, seed)
+            options = {"progress": progress} if "progress" in inspect.signature(call).parameters else {}
+            spent, fitted = costs.seconds(lambda: self._mapped(call(train, valid, seed=seed, **options), valid))
+            total = None if begun or earlier is None else round(spent + earlier, 3)
+            write_atomically(path.with_suffix(".seconds"), json.dumps(total).encode())
+            fitted.save(path)
+            shutil.rmtree(parts, ignore_errors=True)
+        return calibration.load(path)
+
+    def path(self, train: Dataset, valid: Dataset, seed: int) -> Path:
+        """Of the fitted method."""
+        changes: dict[str, Any] = {"checkpoints": None}
+        method = self.method
+        if isinstance(method, Recalibrated):
+            inner: Any = method.method
+            method = replace(method, method=replace(inner, **changes))
+        else:
+            method = replace(method, **changes)
+        return self.shelf / f"{digest([VERSION, plain(method), _bytes_of(train), _bytes_of(valid), seed])}.uq"
+
+    def forces(self, train: Dataset, valid: Dataset, seed: int) -> Path:
+        """The same for all methods that have the same forces."""
+        below = self._network()
+        moved = below is None or not isinstance(_inside(self.method), AfterTraining)
+        return self.path(train, valid, seed) if moved or below is None else below.path(train, valid, seed)
+
+    def seconds(self, train: Dataset, valid: Dataset, seed: int) -> float | None:
+        """Processor time of the whole fit, whoever made it; None where it was interrupted and part is not known."""
+        return json.loads(self.path(train, valid, seed).with_suffix(".seconds").read_text(encoding="utf-8"))
+
+    def _network(self) -> Shelved | None:
+        """The plain network that the method is built on; None where it has none, or is it."""
+        inner = _inside(self.method)
+        if isinstance(inner, LastLayer) or not isinstance(inner, AfterTraining | Shallow):
+            return None
+        same = {name: getattr(inner, name) for name in ("network", "settings", "loss", "checkpoints")}
+        return Shelved(method=LastLayer(**same), shelf=self.shelf)
+
+    def _mapped(self, fitted: Any, valid: Dataset) -> Any:
+        if not isinstance(self.method, Recalibrated):
+            return fitted
+        maps = calibrate(self.method.kind, predict(fitted, valid), valid, per_element=self.method.per_element)
+        return Calibrated(fitted, maps)
+
+
+def remembered(path: Path, what: Any, measure: Callable[[], Any]) -> Any:
+    """What `measure` gives, plain data, kept beside the fitted method at `path`; `what` names it by its settings."""
+    kept = path.with_name(f"{path.stem}.{digest(plain(what))}.json")
+    if not kept.exists():
+        write_atomically(kept, json.dumps(measure()).encode())
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
+def _inside(method: Any) -> Any:
+    return method.method if isinstance(method, Recalibrated) else method
+
+
+def _continued(inner: Any, model: Any) -> Callable[..., Any]:
+    """What a method makes of a trained network, as a function like `fit`."""
+    known: Any = inner.fit_to if isinstance(inner, AfterTraining) else inner.continue_from
+    return lambda train, valid, *, seed: known(
+        model, train, valid, seed=seed, **({} if isinstance(inner, AfterTraining) else {"progress": False})
+    )
+
+
+def _bytes_of(data: Dataset) -> str:
+    """What tells other data, or the same in another order, from these."""
+    found = hashlib.sha256()
+    for frame in data.atoms:
+        for array in (frame.numbers, frame.positions, np.asarray(frame.cell)):
+            found.update(np.ascontiguousarray(array).tobytes())
+    found.update(data.energies.tobytes() + data.forces.tobytes())
+    return found.hexdigest()
