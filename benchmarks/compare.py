@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from benchmarks import peers
 from benchmarks.systems import SYSTEMS, ammonia, ethanol
 from benchmarks.timing import Times, busy, interleave
-from uqlib import allocator
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
-from uqlib.painn import PaiNN
-from uqlib.prediction import evaluate
+from uqlib.networks import allocator
+from uqlib.networks.evaluation import evaluate
+from uqlib.networks.painn import PaiNN
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 SECTIONS = ("model", "ensemble", "epoch", "memory")
 ELEMENTS = (1, 6, 7, 8, 14)
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=SECTIONS, help="which comparisons")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads, for all")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time, not the wall's; one thread only")
-    parser.add_argument("--allocator", action="store_true", help="call uqlib.allocator.keep_memory first, for all")
+    parser.add_argument("--allocator", action="store_true", help="call networks.allocator.keep_memory first, for all")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -14,11 +14,11 @@ from ase.md.langevin import Langevin as AseLangevin
 
 from benchmarks.systems import ammonia
 from benchmarks.timing import busy, interleave
-from uqlib.calculator import UncertaintyCalculator
-from uqlib.committee import Committee
 from uqlib.dynamics import Langevin, simulate, thermal
+from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.methods.mve import FittedMeanVariance
-from uqlib.painn import PaiNN
+from uqlib.methods.shared.committee import Committee
+from uqlib.networks.painn import PaiNN
 from uqlib.prediction import Predictor
 
 TEMPERATURE, FRICTION, TIMESTEP = 300.0, 0.01, 0.5  # K, 1/fs, fs

@@ -9,7 +9,7 @@ import torch
 import torch.utils.data.dataloader
 from torch import Tensor, nn
 
-from uqlib.batch import Batch
+from uqlib.structures.batch import Batch
 
 if not hasattr(torch.utils.data.dataloader, "T_co"):  # schnetpack 2.1.1 looks for it; torch 2.13 no longer has it
     torch.utils.data.dataloader.T_co = typing.TypeVar("T_co", covariant=True)  # pyright: ignore

@@ -19,7 +19,7 @@ import importlib.util
 
 if importlib.util.find_spec("uqlib") is None:
     INSTALL
-from uqlib.colab import finish_setup
+from uqlib.chapters.colab import finish_setup
 
 finish_setup()"""
 

@@ -34,7 +34,7 @@ DOCTREES = execute.BUILD / ".doctrees"
 SITE_KEY = execute.BUILD / "site.key"
 NOT_PAGES = {".ipynb", ".py", ".pyc", ".json"}  # at the top of book/; folders are copied whole
 
-WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/_viewer/**/*")
+WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/show/viewer/**/*")
 """A change in these may touch every page, and Sphinx does not notice all of them: the site is then rendered anew."""
 
 FRONT_DOOR = """<!DOCTYPE html>

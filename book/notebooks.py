@@ -161,4 +161,4 @@ def _new_id(text: str, salt: str) -> str:
 
 
 def _is_setup(cell: nbformat.NotebookNode) -> bool:
-    return cell.get("id") == SETUP_ID or (cell.cell_type == "code" and "uqlib.colab" in cell.source)
+    return cell.get("id") == SETUP_ID or (cell.cell_type == "code" and "uqlib.chapters.colab" in cell.source)

@@ -29,11 +29,11 @@ from active_learning_runs import Experiment, main
 
 from uqlib.active_learning import Attacked, Displaced, barrier_error, energy_mae, force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
-from uqlib.datasets import Dataset
 from uqlib.dynamics import BondLengths, ShortestDistance
 from uqlib.methods import Ensemble, LastLayer
+from uqlib.networks.training import Settings
 from uqlib.oracles import PySCFOracle
-from uqlib.training import Settings
+from uqlib.structures.datasets import Dataset
 
 NETWORK = {"features": 64, "interactions": 2}
 SETTINGS = Settings(epochs=250, batch_size=5, learning_rate=5e-3, schedule="cosine", patience=250, clip=1.0)

@@ -26,10 +26,10 @@ from active_learning_runs import Experiment, main
 
 from uqlib.active_learning import force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
-from uqlib.datasets import Dataset
 from uqlib.dynamics import BondLengths, ShortestDistance
 from uqlib.methods import LastLayer
 from uqlib.oracles import PySCFOracle
+from uqlib.structures.datasets import Dataset
 
 BONDS = ((1, 0), (2, 1), (3, 2), (4, 1), (5, 1), (6, 0), (7, 0), (8, 0))
 HYDROXYL, METHYL = (0, 1, 2, 3), (2, 1, 0, 6)  # dihedral angles

@@ -24,15 +24,16 @@ import torch
 from campaign import DATA, SCRIPTS, frame_text, read_frames, single_threaded_pool
 from tqdm.auto import tqdm
 
-from uqlib import calibration, datasets
+from uqlib import calibration
 from uqlib.active_learning import ActiveLearning, lifetimes
 from uqlib.active_learning.measures import Measure
 from uqlib.active_learning.proposals import Proposal
-from uqlib.datasets import Dataset
+from uqlib.common.storage import write_atomically
 from uqlib.dynamics import Rule
 from uqlib.oracles import PySCFOracle
 from uqlib.prediction import Method
-from uqlib.storage import write_atomically
+from uqlib.structures import datasets
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from cards import CardText, write_cards
 
+from uqlib.common.processes import worker_pool
 from uqlib.oracles import LabelResult, Oracle, geometry_digest, label_many
-from uqlib.processes import worker_pool
 
 SCRIPTS = Path(__file__).resolve().parent
 DATA = SCRIPTS.parent / "uqlib" / "data"

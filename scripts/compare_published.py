@@ -20,8 +20,8 @@ from ase import Atoms
 from campaign import SCRIPTS, write_atomically
 from relabel import ORACLES
 
-from uqlib import datasets
 from uqlib.oracles import label_many
+from uqlib.structures import datasets
 
 # Which published file each of our sets is compared with, who made it, and how many frames are labelled again.
 PUBLISHED = {

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uqlib import baseline, datasets
-from uqlib.datasets import Dataset
-from uqlib.painn import PaiNN
-from uqlib.training import EnergyForceLoss, Settings, train
+from uqlib.chapters import baseline
+from uqlib.networks.painn import PaiNN
+from uqlib.networks.training import EnergyForceLoss, Settings, train
+from uqlib.structures import datasets
+from uqlib.structures.datasets import Dataset
 
 PUBLISHED = "rmd17_ethanol_train.xyz"
 VALID = 50  # frames that choose the weights

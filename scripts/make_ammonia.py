@@ -23,7 +23,7 @@ from scipy.optimize import minimize, root_scalar
 from tqdm.auto import tqdm
 
 from uqlib.oracles import PySCFOracle
-from uqlib.units import KB
+from uqlib.structures.units import KB
 
 ORACLE = PySCFOracle(level="bp86-d3/def2-svp")
 TEMPERATURE = 300.0  # K, of train, valid and test

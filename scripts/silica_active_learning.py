@@ -28,14 +28,14 @@ from active_learning_runs import lasting, measured, more_of_the_same, results_te
 from campaign import DATA, SCRIPTS, frame_text, single_threaded_pool, write_atomically
 from make_silica import COLD, COLDEST, ORACLE
 
-from uqlib import datasets
 from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
-from uqlib.datasets import Dataset
 from uqlib.dynamics import ClosestContact, Coordination
 from uqlib.methods import LastLayer
+from uqlib.networks.training import Settings
 from uqlib.oracles import VashishtaOracle
-from uqlib.training import Settings
+from uqlib.structures import datasets
+from uqlib.structures.datasets import Dataset
 
 RUNS = SCRIPTS / "runs" / "silica_active_learning"
 RESULTS = DATA / "active_learning"

@@ -13,10 +13,10 @@ from ase.build import bulk, molecule
 from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
-from uqlib.painn import PaiNN
-from uqlib.training import Settings
+from uqlib.networks.painn import PaiNN
+from uqlib.networks.training import Settings
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 CUTOFF = 4.0  # Å
 NETWORK = {"features": 8, "interactions": 2, "radial": 5, "cutoff": CUTOFF}

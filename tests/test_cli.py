@@ -18,11 +18,14 @@ import samples
 import torch
 
 from uqlib import __main__ as cli
-from uqlib import datasets, methods, scoring, training
+from uqlib import methods
 from uqlib.__main__ import main
 from uqlib.calibration import Calibrated, calibrate
 from uqlib.metrics import mae
+from uqlib.networks import training
 from uqlib.prediction import predict
+from uqlib.structures import datasets
+from uqlib.study import scoring
 
 QUICK = ("--members", "2", "--epochs", "2", "--features", "8")
 

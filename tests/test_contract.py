@@ -17,8 +17,7 @@ import torch
 from samples import batch_of, crystal, rattled
 from torch import Tensor
 
-from uqlib import datasets, methods, metrics
-from uqlib.batch import Batch
+from uqlib import methods, metrics
 from uqlib.methods import Ensemble
 from uqlib.methods.dropout import Dropout
 from uqlib.methods.evidential import Evidential
@@ -29,6 +28,8 @@ from uqlib.methods.neighbours import NearestNeighbours
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.snapshot import Snapshot
 from uqlib.prediction import Method, Prediction, Predictor, predict
+from uqlib.structures import datasets
+from uqlib.structures.batch import Batch
 
 COMMON: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
 RECIPES = {

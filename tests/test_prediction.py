@@ -10,8 +10,9 @@ import samples
 import torch
 from samples import batch_of, crystal, rattled
 
-from uqlib.batch import Batch
-from uqlib.prediction import Evaluation, Method, Prediction, Predictor, evaluate, predict
+from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.prediction import Method, Prediction, Predictor, predict
+from uqlib.structures.batch import Batch
 
 STRUCTURES = [rattled("NH3", 0), crystal(), ase.Atoms("O"), crystal(cubic=False), rattled("H2O", 1)]
 

@@ -19,13 +19,15 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib import calibration, comparison, datasets, methods, scoring, storage
-from uqlib.datasets import Dataset
+from uqlib import calibration, methods
+from uqlib.common import storage
 from uqlib.loops import command as loops_command
+from uqlib.networks.training import Settings
 from uqlib.prediction import Prediction, predict
-from uqlib.study import command
+from uqlib.structures import datasets
+from uqlib.structures.datasets import Dataset
+from uqlib.study import command, comparison, scoring
 from uqlib.study.running import StudyError
-from uqlib.training import Settings
 
 EXAMPLES = """\
 examples:
@@ -124,7 +126,7 @@ def show_data(arguments: argparse.Namespace) -> None:
     if arguments.name is None:
         for name in datasets.available():
             print(datasets.load(name), end="\n\n")
-        print("More of one: python -m uqlib data NAME. From Python: uqlib.datasets.load(NAME).")
+        print("More of one: python -m uqlib data NAME. From Python: uqlib.structures.datasets.load(NAME).")
         return
     data = _find_data(arguments.name)
     print(data)

@@ -15,7 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from uqlib import _viewer
+from uqlib.show import viewer
 
 HERE = Path(__file__).parent
 ARCHIVES = ("html-manager-1.0.15.zip", "require-2.3.8.zip", "mathjax-3.2.2.zip")
@@ -58,9 +58,9 @@ def copy_assets(app: Sphinx) -> None:
     shutil.copyfile(HERE / "paths.js", static / "widgets/paths.js")
     shutil.copyfile(HERE / "book.css", static / "book.css")
     (static / "viewer").mkdir(exist_ok=True)
-    (static / "viewer/uqlib-viewer.js").write_text(_viewer.page_script(), encoding="utf-8")
-    (static / "viewer/uqlib-viewer.css").write_text(_viewer.style(), encoding="utf-8")
-    (static / "viewer/uqlib-engine.js").write_text(_viewer.engine_script(), encoding="utf-8")
+    (static / "viewer/uqlib-viewer.js").write_text(viewer.page_script(), encoding="utf-8")
+    (static / "viewer/uqlib-viewer.css").write_text(viewer.style(), encoding="utf-8")
+    (static / "viewer/uqlib-engine.js").write_text(viewer.engine_script(), encoding="utf-8")
 
 
 def load_viewer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import ase
 import numpy as np
 
+from uqlib.common.storage import write_atomically
 from uqlib.oracles import LabelResult, Oracle, OracleError, geometry_digest, label_many, labelled_copy
-from uqlib.storage import write_atomically
 
 DECIMALS = 6  # of positions and cells, in Å, as `geometry_digest` sees them
 

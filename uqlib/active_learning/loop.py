@@ -19,10 +19,10 @@ from uqlib.active_learning.history import Generation, History, generation_folder
 from uqlib.active_learning.labels import LabelStore, identity, rounded_copy
 from uqlib.active_learning.measures import Measure
 from uqlib.active_learning.proposals import Candidates, Proposal
-from uqlib.datasets import Dataset
+from uqlib.common.storage import write_atomically
 from uqlib.oracles import Oracle
 from uqlib.prediction import Method, Predictor
-from uqlib.storage import write_atomically
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from uqlib import metrics
-from uqlib.batch import Batch
 from uqlib.calibration import Calibrated
-from uqlib.datasets import Dataset
 from uqlib.dynamics import Langevin, Rule, Trajectories, simulate, thermal
-from uqlib.features import FeaturePredictor
-from uqlib.last_layer import UncertainLastLayer
-from uqlib.likelihoods import SelfAssessing
-from uqlib.painn import PaiNN
-from uqlib.prediction import OtherNetwork, Prediction, Predictor, evaluate, predict
+from uqlib.methods.shared.distances import FeaturePredictor
+from uqlib.methods.shared.last_layer import UncertainLastLayer
+from uqlib.methods.shared.likelihoods import SelfAssessing
+from uqlib.networks.evaluation import OtherNetwork, evaluate
+from uqlib.networks.painn import PaiNN
+from uqlib.prediction import Prediction, Predictor, predict
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 Measure = Callable[[Predictor], float]
 

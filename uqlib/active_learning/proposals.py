@@ -12,8 +12,8 @@ import numpy as np
 
 from uqlib.active_learning.labels import rounded_copy
 from uqlib.attack import aligned_rmsd, attack, closest_contact, from_dynamics, random_displacement, screen
-from uqlib.datasets import Dataset
 from uqlib.prediction import Predictor
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

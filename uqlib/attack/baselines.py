@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from uqlib.attack.screening import uncertainty_of
-from uqlib.datasets import Dataset
 from uqlib.dynamics import Langevin, simulate, thermal_each
 from uqlib.prediction import Predictor
+from uqlib.structures.datasets import Dataset
 
 
 def random_displacement(seeds: Dataset, *, scale: float, number: int, seed: int) -> list[ase.Atoms]:

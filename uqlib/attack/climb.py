@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from uqlib.attack.objective import Objective, Terms
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
 from uqlib.prediction import Prediction, Predictor
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

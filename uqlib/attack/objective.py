@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
 from uqlib.prediction import Prediction
-from uqlib.units import KB
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
+from uqlib.structures.units import KB
 
 SMALLEST = 1e-24  # (eV/Å)²: keeps the logarithm finite where symmetry or solitude makes the uncertainty zero
 

@@ -14,9 +14,9 @@ from ase.neighborlist import neighbor_list
 
 from uqlib.attack.objective import percentile as percentile_of
 from uqlib.attack.objective import structure_uncertainty
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
 from uqlib.prediction import Predictor
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 REASONS = ("kept", "not finite", "too close", "too certain", "duplicate", "over the limit")
 REACH = 1.5  # times the sum of covalent radii: contacts are looked for up to there

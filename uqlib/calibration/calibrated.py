@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
-from uqlib import methods, storage
-from uqlib.batch import Batch
+from uqlib import methods
 from uqlib.calibration.calibrator import MAPS, Calibrator, Map
-from uqlib.prediction import OtherNetwork, Prediction, Predictor
+from uqlib.common import storage
+from uqlib.networks.evaluation import OtherNetwork
+from uqlib.prediction import Prediction, Predictor
+from uqlib.structures.batch import Batch
 
 KIND = "calibrated"  # of file
 

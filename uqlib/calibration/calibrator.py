@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
 from uqlib.calibration.conformal import Conformal
 from uqlib.calibration.maps import Affine, Isotonic, LogAffine, Scalar
-from uqlib.datasets import Dataset
 from uqlib.metrics import UndefinedMetric, allowed_directions
 from uqlib.metrics.checks import as_deviations, as_fraction, as_vectors
 from uqlib.prediction import Prediction
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 Kind = Literal["scalar", "affine", "isotonic", "conformal"]
 Unit = Literal["eV/Å", "nats"]

@@ -8,8 +8,8 @@ from typing import Any
 
 from uqlib.calibration.calibrated import Calibrated
 from uqlib.calibration.calibrator import Kind, calibrate
-from uqlib.datasets import Dataset
 from uqlib.prediction import Method, predict
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from uqlib import metrics, plots, scoring
-from uqlib.baseline import SplitErrors
+from uqlib import metrics
+from uqlib.chapters.baseline import SplitErrors
 from uqlib.chapters.novelty import independent
-from uqlib.datasets import Dataset
 from uqlib.metrics import Estimate
-from uqlib.plots import SortableTable
+from uqlib.show import plots
+from uqlib.show.plots import SortableTable
+from uqlib.structures.datasets import Dataset
+from uqlib.study import scoring
 
 HEADS = ("split", "structures", "error (meV/Å)", "rank: novelty", "find: novelty")
 

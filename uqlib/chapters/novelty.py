@@ -14,12 +14,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from uqlib import descriptors, metrics, plots, scoring
+from uqlib import metrics
 from uqlib.attack.objective import structure_uncertainty
-from uqlib.datasets import Dataset
 from uqlib.metrics import Estimate
-from uqlib.plots import SortableTable
 from uqlib.prediction import Predictor, predict
+from uqlib.show import plots
+from uqlib.show.plots import SortableTable
+from uqlib.structures import descriptors
+from uqlib.structures.datasets import Dataset
+from uqlib.study import scoring
 
 HEADS = ("split", "method", "error (meV/Å)", "rank: σ", "rank: novelty", "better by", "find: σ", "find: novelty", "by")
 

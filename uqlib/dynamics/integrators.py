@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from uqlib.dynamics.randomness import Noise, check_positive, thermal_variance
-from uqlib.units import ANGSTROM_FS2_PER_EV_ANGSTROM_AMU, KB
+from uqlib.structures.units import ANGSTROM_FS2_PER_EV_ANGSTROM_AMU, KB
 
 
 @dataclass(frozen=True, kw_only=True)

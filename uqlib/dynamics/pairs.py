@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
+from uqlib.structures.batch import Batch
 
 
 class SkinPairs:

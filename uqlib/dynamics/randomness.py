@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqlib.units import ANGSTROM_FS2_PER_EV_ANGSTROM_AMU, KB
+from uqlib.structures.units import ANGSTROM_FS2_PER_EV_ANGSTROM_AMU, KB
 
 NOISE_BLOCK = 64  # steps for which a replica's random numbers are drawn at once
 

@@ -15,8 +15,8 @@ import torch
 from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor
 
-from uqlib.batch import Batch
 from uqlib.dynamics.pairs import pair_offsets, pair_vectors
+from uqlib.structures.batch import Batch
 
 BOND_REACH = 1.25  # times the sum of covalent radii
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
 from uqlib.dynamics.integrators import Integrator, State
 from uqlib.dynamics.pairs import SkinPairs
 from uqlib.dynamics.randomness import Noise
 from uqlib.dynamics.rules import Check, Frame, Rule
 from uqlib.dynamics.trajectories import Ending, Reason, Record, Stream, Trajectories, snapshot
 from uqlib.prediction import Predictor
+from uqlib.structures.batch import Batch
 
 LONGEST_MOVE = 1.0  # Å in one step; an atom that moves further has been thrown
 

@@ -1,7 +1,7 @@
 """What the structures of a trajectory have in common: distances, bond angles, radial distribution functions.
 
-They are computed by `uqlib.descriptors`; here a structure that lacks an element is refused, since in dynamics it is a
-slip of the pen. A potential may survive and still be wrong; these say so.
+They are computed by `structures.descriptors`; here a structure that lacks an element is refused, since in dynamics it
+is a slip of the pen. A potential may survive and still be wrong; these say so.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from uqlib import descriptors
-from uqlib.descriptors import rdf
+from uqlib.structures import descriptors
+from uqlib.structures.descriptors import rdf
 
 __all__ = ["bond_angles", "distances", "rdf"]
 

@@ -18,11 +18,11 @@ from ase.optimize import BFGS, FIRE
 from uqlib.active_learning import LabelStore
 from uqlib.active_learning.measures import without_uncertainty
 from uqlib.attack import aligned_rmsd
-from uqlib.calculator import UncertaintyCalculator
-from uqlib.datasets import Dataset
+from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.loops.settings import Barrier
 from uqlib.oracles import OracleError
 from uqlib.prediction import Predictor
+from uqlib.structures.datasets import Dataset
 
 ENDS = 0.1  # of the force that is left on the band: what is left on its ends
 ROUGH = 0.2  # eV/Å: once no larger force is left on the band, its highest image climbs

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from uqlib import calibration, metrics
-from uqlib.datasets import Dataset
 from uqlib.loops.barrier import band_of, height_on
 from uqlib.loops.settings import System, Watched
 from uqlib.loops.shelf import Shelved, remembered
 from uqlib.loops.survival import survive
 from uqlib.metrics import UndefinedMetric
 from uqlib.prediction import Predictor, predict
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

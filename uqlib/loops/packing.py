@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uqlib.storage import write_atomically
+from uqlib.common.storage import write_atomically
 
 ORACLE = "oracle"
 

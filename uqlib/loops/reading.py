@@ -8,13 +8,13 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from uqlib import datasets
 from uqlib.dynamics import BondLengths, ClosestContact, Coordination, ShortestDistance
 from uqlib.loops.grid import Grid
 from uqlib.loops.rules import AllDistances
 from uqlib.loops.settings import PROPOSALS, Barrier, Driver, Sample, Start, Survival, System, Watched, Where
+from uqlib.networks.training import Settings
 from uqlib.oracles import CP2KOracle, PySCFOracle, VashishtaOracle
-from uqlib.training import Settings
+from uqlib.structures import datasets
 
 FOLDER = datasets.DATA / "loops"
 DEFAULT = FOLDER / "loops.toml"

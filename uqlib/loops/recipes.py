@@ -11,15 +11,15 @@ from typing import Any
 import ase
 import numpy as np
 
-from uqlib import costs
 from uqlib.active_learning import FromPool, Proposal
 from uqlib.active_learning.proposals import Candidates
 from uqlib.calibration import Recalibrated
-from uqlib.datasets import Dataset
 from uqlib.loops.settings import POOL, Driver, System
 from uqlib.methods import METHODS, Ensemble, LastLayer, Shallow
 from uqlib.oracles import Oracle, labelled_copy
 from uqlib.prediction import Predictor
+from uqlib.structures.datasets import Dataset
+from uqlib.study import costs
 
 DIGITS = 7  # of a label: eV and eV/Å to a hundredth of what the electronic structure is converged to
 

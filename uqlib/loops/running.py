@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from uqlib import storage
+from uqlib.common import storage
 from uqlib.loops.grid import Grid, Unit
 from uqlib.loops.packing import pack, unpack
 from uqlib.loops.unit import Cell, do_unit, label_folder, unit_folder

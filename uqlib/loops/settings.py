@@ -9,13 +9,14 @@ from typing import Any, Literal
 import ase
 import numpy as np
 
-from uqlib import datasets, methods
+from uqlib import methods
 from uqlib.active_learning import Attacked, Displaced, FromDynamics
 from uqlib.calibration import KINDS
-from uqlib.datasets import Dataset
 from uqlib.dynamics import Rule
+from uqlib.networks.training import Settings
 from uqlib.oracles import Oracle
-from uqlib.training import Settings
+from uqlib.structures import datasets
+from uqlib.structures.datasets import Dataset
 
 POOL = "pool"  # the proposal that takes more frames of the training split
 PROPOSALS = {"attack": Attacked, "displacement": Displaced, "dynamics": FromDynamics}

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from uqlib import calibration, costs
+from uqlib import calibration
 from uqlib.calibration import Calibrated, Recalibrated, calibrate
-from uqlib.datasets import Dataset
+from uqlib.common.storage import write_atomically
 from uqlib.loops.grid import VERSION, plain
 from uqlib.methods import LastLayer, Shallow
+from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.prediction import predict
-from uqlib.single import AfterTraining
-from uqlib.storage import write_atomically
+from uqlib.structures.datasets import Dataset
+from uqlib.study import costs
 from uqlib.study.grid import digest
 
 

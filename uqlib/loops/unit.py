@@ -15,14 +15,14 @@ from uqlib.active_learning import ActiveLearning, History, LabelStore
 from uqlib.active_learning.history import Generation
 from uqlib.active_learning.labels import fingerprint, identity
 from uqlib.active_learning.loop import derived_seed
-from uqlib.datasets import Dataset
+from uqlib.common.storage import write_atomically
 from uqlib.loops.barrier import band_of, height_by, path_height
 from uqlib.loops.grid import Unit
 from uqlib.loops.judging import Judge
 from uqlib.loops.recipes import Diary, TimedOracle, TimedProposal, learners, proposal, recipe
 from uqlib.loops.settings import System
 from uqlib.loops.shelf import Shelved
-from uqlib.storage import write_atomically
+from uqlib.structures.datasets import Dataset
 from uqlib.study.grid import data_digest, digest
 from uqlib.study.work import hardware, peak_mb, rounded, versions
 

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from uqlib import storage
-from uqlib.committee import Committee
-from uqlib.last_layer import UncertainLastLayer
+from uqlib.common import storage
 from uqlib.methods.dropout import Dropout
 from uqlib.methods.ensemble import Ensemble
 from uqlib.methods.evidential import Evidential, FittedEvidential
@@ -14,8 +12,11 @@ from uqlib.methods.llpr import LastLayer
 from uqlib.methods.mve import FittedMeanVariance, MeanVariance
 from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
 from uqlib.methods.shallow import Shallow
+from uqlib.methods.shared.committee import Committee
+from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.methods.snapshot import Snapshot
-from uqlib.prediction import Method, OtherNetwork, Predictor
+from uqlib.networks.evaluation import OtherNetwork
+from uqlib.prediction import Method, Predictor
 
 METHODS: dict[str, Method] = {
     "ensemble": Ensemble(),

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from uqlib.committee import Committee
-from uqlib.datasets import Dataset
-from uqlib.painn import Dense, PaiNN, Perceptron
-from uqlib.prediction import evaluate
-from uqlib.single import SingleNetwork
+from uqlib.methods.shared.committee import Committee
+from uqlib.methods.shared.recipes import SingleNetwork
+from uqlib.networks.evaluation import evaluate
+from uqlib.networks.painn import Dense, PaiNN, Perceptron
+from uqlib.structures.datasets import Dataset
 
 
 class Thinning(nn.Module):

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from uqlib.committee import Committee
-from uqlib.datasets import Dataset
-from uqlib.losses import EnergyForceLoss, Loss
-from uqlib.painn import PaiNN
-from uqlib.training import Settings, Trained, train
+from uqlib.methods.shared.committee import Committee
+from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.painn import PaiNN
+from uqlib.networks.training import Settings, Trained, train
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
-from uqlib.likelihoods import (
+from uqlib.methods.shared.likelihoods import (
     COMPONENTS,
     Form,
     MaximumLikelihood,
@@ -29,7 +27,10 @@ from uqlib.likelihoods import (
     positive,
     sum_of_atoms,
 )
-from uqlib.prediction import Evaluation, Parts, Prediction, evaluate
+from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.prediction import Parts, Prediction
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 SMALLEST_ALPHA = 1.5  # three degrees of freedom; at α = 1 the variance β/(α - 1) is infinite
 START_NU, START_ALPHA = 1.0, 3.0

@@ -21,10 +21,10 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from uqlib.datasets import Dataset
-from uqlib.features import AtomScore, FeatureDistance, FeaturePredictor
-from uqlib.painn import PaiNN
-from uqlib.prediction import OtherNetwork
+from uqlib.methods.shared.distances import AtomScore, FeatureDistance, FeaturePredictor
+from uqlib.networks.evaluation import OtherNetwork
+from uqlib.networks.painn import PaiNN
+from uqlib.structures.datasets import Dataset
 
 STARTS = 3  # of expectation maximisation: the best one is kept
 STEPS = 1000  # at most

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
-from uqlib.last_layer import UncertainLastLayer, last_layer, size
-from uqlib.losses import EnergyForceLoss
-from uqlib.painn import PaiNN
-from uqlib.prediction import OtherNetwork, evaluate
-from uqlib.single import AfterTraining
+from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer, size
+from uqlib.methods.shared.recipes import AfterTraining
+from uqlib.networks.evaluation import OtherNetwork, evaluate
+from uqlib.networks.losses import EnergyForceLoss
+from uqlib.networks.painn import PaiNN
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 RIDGES = tuple(10.0**power for power in range(-10, 1))
 STRUCTURES_AT_ONCE = 50

@@ -16,9 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
-from uqlib.likelihoods import (
+from uqlib.methods.shared.likelihoods import (
     COMPONENTS,
     Form,
     MaximumLikelihood,
@@ -27,7 +25,10 @@ from uqlib.likelihoods import (
     positive,
     sum_of_atoms,
 )
-from uqlib.prediction import Evaluation, Parts, Prediction, evaluate
+from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.prediction import Parts, Prediction
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 
 class Variances(NamedTuple):

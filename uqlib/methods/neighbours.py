@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from uqlib.datasets import Dataset
-from uqlib.features import AtomScore, FeatureDistance, FeaturePredictor
-from uqlib.painn import PaiNN
-from uqlib.prediction import OtherNetwork
+from uqlib.methods.shared.distances import AtomScore, FeatureDistance, FeaturePredictor
+from uqlib.networks.evaluation import OtherNetwork
+from uqlib.networks.painn import PaiNN
+from uqlib.structures.datasets import Dataset
 
 LARGEST_TABLE = 5_000_000  # distances held at a time, 40 MB
 SMOOTHING = 1e-12  # added to squared distances, whose root has no slope at an atom of the training set

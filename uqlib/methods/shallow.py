@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from uqlib.batch import Batch
-from uqlib.datasets import Dataset
-from uqlib.last_layer import UncertainLastLayer, last_layer
-from uqlib.painn import PaiNN, Perceptron
-from uqlib.prediction import Evaluation, evaluate
-from uqlib.single import SingleNetwork
-from uqlib.training import Settings
+from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer
+from uqlib.methods.shared.recipes import SingleNetwork
+from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.painn import PaiNN, Perceptron
+from uqlib.networks.training import Settings
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
 
 HEAD, SPREAD = "members", "spread"
 FLOOR = 0.1  # of the error at the end of the warm-up; a variance of zero would make the likelihood infinite

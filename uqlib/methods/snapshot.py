@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from uqlib.committee import Committee
-from uqlib.datasets import Dataset
-from uqlib.single import SingleNetwork
-from uqlib.training import Settings
+from uqlib.methods.shared.committee import Committee
+from uqlib.methods.shared.recipes import SingleNetwork
+from uqlib.networks.training import Settings
+from uqlib.structures.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

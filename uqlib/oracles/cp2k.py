@@ -16,7 +16,7 @@ from ase import Atoms
 
 from uqlib.oracles.cp2k_input import COARSE, COARSE_GRID, FINE, INPUT, KIND
 from uqlib.oracles.labelling import OracleError, check_geometry, labelled_copy
-from uqlib.units import EV_PER_ANGSTROM3_PER_GPA, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, EV_PER_HARTREE
+from uqlib.structures.units import EV_PER_ANGSTROM3_PER_GPA, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, EV_PER_HARTREE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from uqlib.oracles.labelling import OracleError, check_geometry, labelled_copy
-from uqlib.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, EV_PER_HARTREE
+from uqlib.structures.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, EV_PER_HARTREE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

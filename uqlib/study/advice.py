@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from uqlib import methods
-from uqlib.single import AfterTraining
+from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.study.prose import listed, typical_cost
 from uqlib.study.results import UNCERTAINTY, Results
 from uqlib.study.statistics import seed_interval

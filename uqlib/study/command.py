@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 
-from uqlib.processes import worker_pool
+from uqlib.common.processes import worker_pool
 from uqlib.study.grid import SCALES, load_grid
 from uqlib.study.running import run
 

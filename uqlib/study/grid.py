@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from uqlib import datasets, methods
+from uqlib import methods
 from uqlib.calibration import KINDS
-from uqlib.datasets import Dataset
-from uqlib.single import AfterTraining
-from uqlib.training import Settings
+from uqlib.methods.shared.recipes import AfterTraining
+from uqlib.networks.training import Settings
+from uqlib.structures import datasets
+from uqlib.structures.datasets import Dataset
 
 FOLDER = datasets.DATA / "study"
 SCALES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
-from uqlib import storage
+from uqlib.common import storage
 from uqlib.study.grid import Grid, Unit, data_digest, digest
 from uqlib.study.work import Cell, do_unit
 

@@ -19,15 +19,16 @@ import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from uqlib import calibration, comparison, costs, methods, scoring
-from uqlib.committee import Committee
-from uqlib.datasets import Dataset
+from uqlib import calibration, methods
+from uqlib.methods.shared.committee import Committee
+from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.metrics import UndefinedMetric
-from uqlib.painn import PaiNN
+from uqlib.networks.painn import PaiNN
+from uqlib.networks.training import Settings
 from uqlib.prediction import Prediction, Predictor, predict
-from uqlib.single import SingleNetwork
+from uqlib.structures.datasets import Dataset
+from uqlib.study import comparison, costs, scoring
 from uqlib.study.grid import SHARED, Unit, data_digest, digest, group_of
-from uqlib.training import Settings
 
 METRICS = {  # name in a cell -> name in `metrics.METRICS`
     **scoring.METRICS,

@@ -1,0 +1,12 @@
+"""Where other people's programs meet ours, both ways.
+
+`UncertaintyCalculator`: any predictor as a calculator of ASE, with its uncertainties.
+`ForeignModel`: any torch network that gives energies and features, for the methods that need no training.
+`CalculatorCommittee`: any calculators of ASE, uncertain where they disagree.
+"""
+
+from uqlib.interfaces.ase import UncertaintyCalculator
+from uqlib.interfaces.calculators import CalculatorCommittee
+from uqlib.interfaces.model import ForeignModel, pack, unpack
+
+__all__ = ["CalculatorCommittee", "ForeignModel", "UncertaintyCalculator", "pack", "unpack"]

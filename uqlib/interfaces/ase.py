@@ -1,0 +1,81 @@
+"""Any `Predictor` as an ASE calculator, so that all of ASE runs on it and still hears how far to trust each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import ase
+import torch
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from uqlib.prediction import Predictor
+from uqlib.structures.batch import Batch
+
+
+class UncertaintyCalculator(Calculator):
+    """Energies (eV), forces (N, 3) (eV/Å), stress (6,) (eV/Å³) and their uncertainties.
+
+    `atoms.calc = UncertaintyCalculator(predictor)` serves dynamics, relaxation and everything else of ASE. The
+    uncertainties come with every calculation and cost nothing more to ask for:
+
+    * `calc.get_property("energy_uncertainty", atoms)`: float, eV, or nats where `unit` is "nats"; not there (ASE
+      raises `PropertyNotImplementedError`) where the method gives none
+    * `calc.get_property("force_uncertainty", atoms)`: (N,) eV/Å or nats, one an atom
+    * `calc.results["unit"]`: "eV/Å" if they are standard deviations, "nats" if they can only rank
+
+    Stress is there for structures periodic in all directions. `dtype` is the predictor's own; for relaxations to tight
+    thresholds and for long dynamics take a predictor in float64.
+
+    Calculations raise ValueError for elements that the predictor does not know, for positions that are not finite, for
+    atoms on top of each other, and for what else `Batch.from_atoms` refuses.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "energy_uncertainty",
+        "force_uncertainty",
+    ]
+    # The network sees elements, positions and cell: nothing else needs a new calculation.
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, predictor: Predictor, *, dtype: torch.dtype = torch.float32) -> None:
+        if not isinstance(predictor, Predictor):
+            raise TypeError(
+                f"predictor: got {type(predictor).__name__}, expected what `Method.fit` returns, with `predict` and "
+                "`cutoff`; fit the method first"
+            )
+        super().__init__()
+        self.predictor = predictor
+        self.dtype = dtype
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Called by ASE when something is asked of atoms that have changed. Everything is computed at once."""
+        super().calculate(atoms, list(properties), list(system_changes))  # keeps a copy, without a calculator
+        structure = self.atoms
+        if structure is None:
+            raise ValueError("atoms: got none, expected a structure; ask through `atoms.get_forces()`")
+        batch = Batch.from_atoms(structure, cutoff=self.predictor.cutoff, dtype=self.dtype)
+        prediction = self.predictor.predict(batch)
+        energy = float(prediction.energy[0])
+        results = {
+            "energy": energy,
+            "free_energy": energy,  # ASE's optimisers ask for the energy that belongs to the forces by this name
+            "forces": prediction.forces.double().cpu().numpy(),
+            "force_uncertainty": prediction.force_uncertainty.double().cpu().numpy(),
+            "unit": prediction.unit,
+        }
+        if prediction.energy_uncertainty is not None:
+            results["energy_uncertainty"] = float(prediction.energy_uncertainty[0])
+        if prediction.stress is not None and structure.pbc.all():
+            results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
+        self.results = results

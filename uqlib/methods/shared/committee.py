@@ -1,0 +1,94 @@
+"""A committee: several trained networks as one predictor, uncertain where they disagree.
+
+What it takes to make the members differ (chance, data, dropout, time) is the business of the methods.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uqlib.common import storage
+from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.painn import PaiNN
+from uqlib.prediction import Prediction
+from uqlib.structures.batch import Batch
+
+# Above this many rows of pairs for all members, one pass after another is as fast and needs less memory.
+PAIRS_FOR_ONE_PASS = 2000
+
+
+class Committee:
+    """Trained networks of one recipe. Predicts their mean, and their spread as a standard deviation."""
+
+    def __init__(self, models: Sequence[PaiNN], *, histories: Sequence[list[dict[str, float]]] = ()) -> None:
+        if len(models) < 2 or any(m.recipe != models[0].recipe for m in models):
+            raise ValueError(f"models: got {len(models)} networks, expected at least two made by the same recipe")
+        self.models = [model.requires_grad_(False).eval() for model in models]
+        self.histories = list(histories)
+        self._together = stack(self.models)
+
+    @property
+    def cutoff(self) -> float:
+        return self.models[0].cutoff
+
+    def predict(self, batch: Batch) -> Prediction:
+        """Mean over members; uncertainty of an atom's force: root of the mean over x, y, z of the members' variance."""
+        members = self.evaluate_members(batch)
+        return Prediction(
+            energy=members.energy.mean(0),
+            forces=members.forces.mean(0),
+            stress=members.stress.mean(0),
+            force_uncertainty=_root(members.forces.var(0).mean(-1)),
+            energy_uncertainty=_root(members.energy.var(0)),
+        )
+
+    def evaluate_members(self, batch: Batch) -> Evaluation:
+        """What each member says, with a leading axis for the members."""
+        if batch.n_pairs * len(self.models) <= PAIRS_FOR_ONE_PASS:
+            return evaluate(self._together, batch)
+        return Evaluation.stack([evaluate(model, batch) for model in self.models])
+
+    def to(self, target: torch.dtype | torch.device | str) -> Committee:
+        """A copy in another floating-point type or on another device: `predict` wants batches of the same."""
+        return Committee([copy.deepcopy(model).to(target) for model in self.models], histories=self.histories)
+
+    def save(self, path: str | Path) -> None:
+        """Weights and recipe; errors as `storage.save`."""
+        payload = {
+            "recipe": self.models[0].recipe,
+            "weights": [model.state_dict() for model in self.models],
+            "histories": self.histories,
+        }
+        storage.save(path, payload, kind="ensemble")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Committee:
+        """What `save` wrote; errors as `storage.load`."""
+        payload = storage.load(path, kind="ensemble")
+        recipe = {**payload["recipe"], "members": None}
+        models = []
+        for weights in payload["weights"]:
+            model = PaiNN(**recipe).to(weights["embedding"].dtype)
+            model.load_state_dict(weights)
+            models.append(model)
+        return cls(models, histories=payload["histories"])
+
+
+def stack(models: Sequence[PaiNN]) -> PaiNN:
+    """One network that carries the weights of all: `members` of the result is their number."""
+    together = PaiNN(**{**models[0].recipe, "members": len(models)}).to(models[0].embedding.dtype)
+    states = [model.state_dict() for model in models]
+    shapes = {name: value.shape for name, value in together.state_dict().items()}
+    stacked = {name: torch.stack([state[name] for state in states]).reshape(shapes[name]) for name in shapes}
+    together.load_state_dict(stacked)
+    return together.requires_grad_(False).eval()
+
+
+def _root(variance: Tensor) -> Tensor:
+    """sqrt whose slope stays finite where all members agree (one atom alone in space, say)."""
+    return (variance + 1e-16).sqrt()

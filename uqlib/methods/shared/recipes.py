@@ -1,0 +1,87 @@
+"""What the recipes of one network share: how that network is trained, and how others are built on top of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uqlib.networks.evaluation import OtherNetwork, evaluate
+from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.painn import PaiNN
+from uqlib.networks.training import Evaluator, Settings, Trained, train
+from uqlib.structures.datasets import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleNetwork:
+    """How one network is trained. `network` goes to `PaiNN`: `{"features": 32}`.
+
+    With `checkpoints`, a folder, an interrupted `fit` continues.
+    """
+
+    network: Mapping[str, int | float] = field(default_factory=dict)
+    loss: Loss = field(default_factory=EnergyForceLoss)
+    settings: Settings = field(default_factory=Settings)
+    checkpoints: str | Path | None = None
+
+    def untrained(
+        self, train_set: Dataset, valid: Dataset, *, seed: int, heads: Mapping[str, int] | None = None
+    ) -> PaiNN:
+        """The network with its initial weights, made for all elements of both sets."""
+        elements = sorted({*train_set.elements, *valid.elements})
+        return PaiNN(elements=elements, seed=seed, heads=heads, **self.network)  # pyright: ignore[reportArgumentType]
+
+    def train_network(
+        self,
+        model: PaiNN,
+        train_set: Dataset,
+        valid: Dataset,
+        *,
+        seed: int,
+        loss: Loss | None = None,
+        settings: Settings | None = None,
+        before_step: Callable[[PaiNN, int], None] | None = None,
+        evaluator: Evaluator = evaluate,
+        stage: str = "network",
+        progress: bool = True,
+    ) -> Trained:
+        """Train a copy of `model`; `loss` and `settings` are the recipe's own where none is given.
+
+        `stage` names the checkpoint and the progress bar, for recipes that train more than once.
+        """
+        return train(
+            model,
+            train_set,
+            valid,
+            seed=seed,
+            loss=loss or self.loss,
+            settings=settings or self.settings,
+            before_step=before_step,
+            evaluator=evaluator,
+            checkpoint=None if self.checkpoints is None else Path(self.checkpoints) / f"{stage}.ckpt",
+            progress=progress,
+            label=stage,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AfterTraining(SingleNetwork, ABC):
+    """A recipe whose uncertainty is added to a trained network and leaves its energies and forces alone."""
+
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> Any:
+        """Train one network, then `fit_to` it."""
+        start = self.untrained(train, valid, seed=seed)
+        trained = self.train_network(start, train, valid, seed=seed, progress=progress)
+        fitted = self.fit_to(trained.model, train, valid, seed=seed)
+        fitted.history = trained.history
+        return fitted
+
+    @abstractmethod
+    def fit_to(self, model: PaiNN | OtherNetwork, train: Dataset, valid: Dataset, *, seed: int) -> Any:
+        """The predictor around `model`, which may serve several recipes. `train` is what it was trained on.
+
+        A network from elsewhere comes as a `foreign.ForeignModel`.
+        """

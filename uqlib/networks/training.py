@@ -1,0 +1,273 @@
+"""One training loop for every method; what is learnt is decided by the loss, which is an argument.
+
+Adam with gradient clipping, a learning rate that falls when the validation loss stops falling, early stopping, and a
+running average of the weights, which is what is validated and returned. The state is saved as it goes: a run that is
+killed continues where it was and ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from uqlib.common import storage
+from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.painn import PaiNN
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
+
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+class Evaluator(Protocol):
+    """`evaluate`, or a function that adds to what it returns what a loss needs beyond it."""
+
+    def __call__(self, model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How long and how fast. Raises ValueError for numbers outside their range."""
+
+    epochs: int = 300  # at most
+    batch_size: int = 10  # structures
+    learning_rate: float = 2e-3
+    schedule: Literal["plateau", "cosine"] = "plateau"  # cosine: falls to zero over `epochs`, whatever happens
+    plateau: int = 20  # epochs without a better validation loss before the learning rate is halved
+    patience: int = 100  # epochs without a better validation loss before training stops
+    lowest_learning_rate: float = 1e-5  # training stops when the plateaus have brought it below this
+    clip: float = 10.0  # largest norm of the gradient of all weights together
+    averaging: float = 0.99  # how much of the running average of the weights survives a step; 0 for none
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "plateau", "patience", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging: got {self.averaging}, expected 0 <= averaging < 1")
+        if self.schedule not in ("plateau", "cosine"):
+            raise ValueError(f"schedule: got {self.schedule!r}, expected 'plateau' or 'cosine'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained network, frozen, and how it came about: one dictionary an epoch."""
+
+    model: PaiNN
+    history: list[dict[str, float]]
+
+
+def train(
+    model: PaiNN,
+    train: Dataset,
+    valid: Dataset,
+    *,
+    seed: int,
+    loss: Loss | None = None,
+    settings: Settings | None = None,
+    before_step: Callable[[PaiNN, int], None] | None = None,
+    evaluator: Evaluator = evaluate,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    label: str = "training",
+) -> Trained:
+    """Train a copy of `model` and return the weights that did best on `valid`.
+
+    `seed` fixes the shuffling; the initial weights come with the model. `before_step` is called with the network in
+    training and the number of steps done, and may change the network (dropout). `evaluator` makes what the loss sees.
+    With `checkpoint`, a file that is written as training goes and read when it exists: a finished training is then
+    returned at once, an interrupted one is continued. Raises ValueError when that file belongs to another training,
+    and FloatingPointError when the loss is no longer a number.
+    """
+    loss, settings = loss or EnergyForceLoss(), settings or Settings()
+    run = _Run(
+        model, train, valid, seed=seed, loss=loss, settings=settings, before_step=before_step, evaluator=evaluator
+    )
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    if checkpoint is not None and checkpoint.exists():
+        run.restore(storage.load(checkpoint, kind="training"), checkpoint)
+    saved = time.monotonic()
+    bar = tqdm(total=settings.epochs, initial=run.epoch, desc=label, disable=not progress, unit="epoch", leave=False)
+    with bar:
+        while not run.finished:
+            latest = run.one_epoch()
+            bar.update()
+            bar.set_postfix_str(f"loss {latest['train_loss']:.2g}, force MAE {1e3 * latest['force_mae']:.1f} meV/Å")
+            if checkpoint is not None and (run.finished or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
+                storage.save(checkpoint, run.state(), kind="training")
+                saved = time.monotonic()
+    return Trained(model=run.best_model(), history=run.history)
+
+
+def set_reference(model: PaiNN, train: Dataset) -> None:
+    """Give `model` the energies of its elements, by least squares over `train`, and the scale of the forces.
+
+    The network then explains what is left, in units of its own size. Elements that always occur in the same
+    proportion share the energy evenly (the smallest solution), which predicts the same totals.
+    """
+    counts = np.array([[np.sum(frame.numbers == z) for z in model.recipe["elements"]] for frame in train.atoms])
+    energies, *_ = np.linalg.lstsq(counts.astype(float), train.energies, rcond=None)
+    model.atom_energies.copy_(torch.as_tensor(energies))
+    model.scale.fill_(float(np.sqrt(np.mean(train.forces**2))) or 1.0)
+
+
+class _Run:
+    """The state of one training; `state` and `restore` are all that a checkpoint knows."""
+
+    def __init__(
+        self,
+        model: PaiNN,
+        train: Dataset,
+        valid: Dataset,
+        *,
+        seed: int,
+        loss: Loss,
+        settings: Settings,
+        before_step: Callable[[PaiNN, int], None] | None,
+        evaluator: Evaluator,
+    ) -> None:
+        self.settings, self.loss, self.before_step, self.evaluate = settings, loss, before_step, evaluator
+        self.model = copy.deepcopy(model).requires_grad_(True)
+        set_reference(self.model, train)
+        self.train, self.valid = train, valid
+        self.dtype = self.model.embedding.dtype
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.best = copy.deepcopy(self.averaged.state_dict())
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate, fused=True)
+        self.shuffling = torch.Generator().manual_seed(seed)
+        self.history: list[dict[str, float]] = []
+        self.best_loss, self.best_epoch, self.last_drop, self.steps = float("inf"), -1, 0, 0
+        self.finished = False
+        self.identity = {
+            "recipe": model.recipe,
+            "settings": asdict(settings),
+            "loss": repr(loss),
+            "seed": seed,
+            "train": _fingerprint(train),
+            "valid": _fingerprint(valid),
+            "weights": _digest(weight.detach().cpu().numpy() for weight in model.parameters()),
+        }
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def one_epoch(self) -> dict[str, float]:
+        started = time.perf_counter()
+        if self.settings.schedule == "cosine":
+            done = self.epoch / self.settings.epochs
+            self.optimiser.param_groups[0]["lr"] = self.settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        order = torch.randperm(len(self.train), generator=self.shuffling)
+        losses = [self._step(chosen) * len(chosen) for chosen in order.split(self.settings.batch_size)]
+        row = {
+            "epoch": float(self.epoch + 1),
+            "train_loss": sum(losses) / len(self.train),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            **self._validate(),
+            "seconds": time.perf_counter() - started,
+        }
+        self.history.append(row)
+        self._keep_best_or_slow_down(row["valid_loss"])
+        return row
+
+    def _step(self, chosen: Tensor) -> float:
+        if self.before_step is not None:
+            self.before_step(self.model, self.steps)
+        batch = self.train.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
+        value = self.loss(self.evaluate(self.model, batch, train=True), batch)
+        self.optimiser.zero_grad()
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
+        if not bool(torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"the loss or its gradient is no longer a number in epoch {self.epoch + 1}; lower the learning rate "
+                f"(now {self.optimiser.param_groups[0]['lr']:.2g}) or look for broken labels in the training set"
+            )
+        self.optimiser.step()
+        self.steps += 1
+        keep = min(self.settings.averaging, self.steps / (self.steps + 10))  # early weights are soon forgotten
+        with torch.no_grad():
+            for average, current in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                average.lerp_(current, 1 - keep)
+        return value.item()
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        totals = {"valid_loss": 0.0, "energy_mae": 0.0, "force_mae": 0.0}
+        for chosen in torch.arange(len(self.valid)).split(max(100, self.settings.batch_size)):
+            batch = self.valid.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
+            result = self.evaluate(self.averaged, batch)
+            energy, forces = batch.energy, batch.forces
+            if energy is None or forces is None:
+                raise ValueError(f"valid: {self.valid.name!r} has no energies and forces; validation needs both")
+            share = len(chosen) / len(self.valid)
+            totals["valid_loss"] += share * self.loss(result, batch).item()
+            totals["energy_mae"] += share * (result.energy - energy).abs().mean().item()
+            totals["force_mae"] += share * (result.forces - forces).abs().mean().item()
+        return totals
+
+    def _keep_best_or_slow_down(self, valid_loss: float) -> None:
+        settings, group = self.settings, self.optimiser.param_groups[0]
+        if valid_loss < self.best_loss:
+            self.best_loss, self.best_epoch = valid_loss, self.epoch
+            self.best = copy.deepcopy(self.averaged.state_dict())
+        elif settings.schedule == "plateau" and self.epoch - max(self.best_epoch, self.last_drop) >= settings.plateau:
+            group["lr"], self.last_drop = group["lr"] / 2, self.epoch
+        self.finished = (
+            self.epoch >= settings.epochs
+            or self.epoch - self.best_epoch >= settings.patience
+            or (settings.schedule == "plateau" and group["lr"] < settings.lowest_learning_rate)
+        )
+
+    def best_model(self) -> PaiNN:
+        self.averaged.load_state_dict(self.best)
+        return self.averaged.eval()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "identity": self.identity,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+            "shuffling": self.shuffling.get_state(),
+            "history": self.history,
+            "numbers": [self.best_loss, self.best_epoch, self.last_drop, self.steps, self.finished],
+        }
+
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        if state["identity"] != self.identity:
+            differ = sorted(k for k in self.identity if state["identity"].get(k) != self.identity[k])
+            raise ValueError(
+                f"checkpoint: {path} belongs to a training with another {', '.join(differ)}; "
+                "delete it, or name another file"
+            )
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.best = state["best"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.shuffling.set_state(state["shuffling"])
+        self.history = state["history"]
+        self.best_loss, self.best_epoch, self.last_drop, self.steps, self.finished = state["numbers"]
+
+
+def _fingerprint(data: Dataset) -> str:
+    """What tells other data, or the same in another order, from those that a checkpoint was made with."""
+    parts = [a for f in data.atoms for a in (f.numbers, f.positions, np.asarray(f.cell), f.pbc)]
+    return _digest([*parts, data.energies, data.forces])
+
+
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()

@@ -1,0 +1,95 @@
+"""Scores of predictors, side by side: the questions of `uqlib.metrics` asked of several splits at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from uqlib import metrics
+from uqlib.metrics import Estimate
+from uqlib.prediction import Prediction
+from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
+
+METRICS = {  # name here -> name in `metrics.METRICS`
+    "MAE": "MAE",
+    "RMSE": "RMSE",
+    "Spearman": "Spearman",
+    "ROC-AUC": "ROC-AUC, worst 10 %",
+    "miscalibration": "miscalibration area",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Metric -> value with its bootstrap error bar, or None where the metric has no value on these data.
+
+    MAE and RMSE are in meV/atom and meV/Å. ROC-AUC is for finding the worst tenth of the errors. The miscalibration
+    area is None for uncertainties in nats, which are no standard deviations.
+    """
+
+    energy: Mapping[str, Estimate | None]
+    force: Mapping[str, Estimate | None]
+    grouped: bool  # whether trajectories were resampled as wholes; with a single one, its frames are
+
+
+def score(
+    prediction: Prediction,
+    data: Dataset,
+    *,
+    resamples: int = 500,
+    seed: int = 0,
+    wanted: Mapping[str, str] = METRICS,
+) -> Scores:
+    """Hold a prediction for `data` against its labels: `metrics.report` has more to say.
+
+    `wanted`: names of your choice -> names in `metrics.METRICS`. Error bars: bootstrap over groups of correlated frames
+    (`Dataset.groups`), in which atoms stay with their frame; none with `resamples=0`.
+    Raises ValueError where `data` has no labels, fewer than two structures, or is not what was predicted.
+    """
+    atoms = sum(len(frame) for frame in data.atoms)
+    if len(prediction.energy) != len(data) or len(prediction.forces) != atoms:
+        raise ValueError(
+            f"prediction: got {len(prediction.energy)} structures and {len(prediction.forces)} atoms, {data.name!r} "
+            f"has {len(data)} and {atoms}; predict the same data set"
+        )
+    groups, grouped = groups_of(data)
+    labelled = _labelled(data)
+    found = metrics.quantities(prediction, labelled, groups=groups)
+    energy, force = (metrics.score(q, wanted.values(), resamples=resamples, seed=seed).values for q in found)
+    return Scores(
+        energy={name: energy.get(full) for name, full in wanted.items()},
+        force={name: force.get(full) for name, full in wanted.items()},
+        grouped=grouped,
+    )
+
+
+def groups_of(data: Dataset) -> tuple[torch.Tensor, bool]:
+    """(S,) integers, equal for correlated frames; and whether they are. A single trajectory falls into its frames."""
+    labels, group = np.unique(data.groups, return_inverse=True)
+    return (torch.as_tensor(group), True) if len(labels) > 1 else (torch.arange(len(data)), False)
+
+
+def _labelled(data: Dataset) -> Batch:
+    """The data set in full precision, with the pairs of atoms in which symmetries show."""
+    labels = {"energy": torch.as_tensor(data.energies), "forces": torch.as_tensor(data.forces)}
+    return replace(Batch.from_atoms(data.atoms, dtype=torch.float64), **labels)
+
+
+def table(scores: Mapping[str, Scores]) -> str:
+    """Split -> scores, as lines of text: a row for each split and quantity, a column for each metric."""
+    rows: list[tuple[str, ...]] = [("split", "of", "MAE", "RMSE", "Spearman", "ROC-AUC", "miscal. area")]
+    for split, both in scores.items():
+        for quantity, unit, found in (("energy", " meV/atom", both.energy), ("force", " meV/Å", both.force)):
+            units = (unit, unit, "", "", "")
+            cells = ["–" if found[m] is None else f"{found[m]}{u}" for m, u in zip(METRICS, units, strict=True)]
+            rows.append((split if both.grouped else f"{split} *", quantity, *cells))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    if any(not both.grouped for both in scores.values()):
+        lines.append("* frames of one path or trajectory: the error bars take them as independent and are too small")
+    return "\n".join(lines)
