@@ -135,7 +135,9 @@ def test_make_says_it_first_and_installs_nothing(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\necho 'Python 3.11 or later is needed'; exit 2\n")
     old.chmod(0o755)
-    done = subprocess.run(["make", "book", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # These tests may run under `make` themselves; one that is called by another would begin with a word of its own.
+    command = ["make", "--no-print-directory", "book", f"PYTHON={old}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[0] == "Python 3.11 or later is needed"
     assert done.returncode == 2
     assert not (tmp_path / ".venv").exists()
