@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from uqlib.common.processes import worker_pool
 from uqlib.study.grid import SCALES, load_grid
-from uqlib.study.running import run
+from uqlib.study.running import Done, run
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +19,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", default="teaching", metavar="NAME|FILE", help=f"{', '.join(SCALES)}, or a .toml file of yours"
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the results (default: study-SCALE)")
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="PATTERN", help="cells system/seed/method: 'ammonia/*' '*/0/mve'"
-    )
+    add_running(parser, out="study-SCALE", cells="system/seed/method: 'ammonia/*' '*/0/mve'")
+
+
+def add_running(parser: argparse.ArgumentParser, *, out: str, cells: str) -> None:
+    """The options of every command that makes the cells of a grid: where to, which, and who does it."""
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"for the results (default: {out})")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PATTERN", help=f"cells {cells}")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a dask.distributed scheduler: tcp://host:8786")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch, in each worker (default: 1)")
@@ -29,29 +33,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def study(arguments: argparse.Namespace) -> None:
     """`study`: do what is not done of the study, and write a small file for each of its cells."""
+    grid = load_grid(arguments.scale)
+    make(grid, run, f"study-{grid.scale}", f"python -m uqlib study --scale {arguments.scale}", arguments)
+
+
+def make(grid: Any, run: Callable[..., Done], out: str, command: str, arguments: argparse.Namespace) -> None:
+    """Make the cells of a grid with the options of `add_running`, and print how many there are.
+
+    Args:
+        grid: what is to be done.
+        run: does it, as `study.running.run`.
+        out: the folder, where none was asked for.
+        command: what to type for the same grid; written into the cells, with `--only` and nothing else: who does them
+            and where they go is no part of it.
+        arguments: as they were parsed.
+
+    Raises:
+        ValueError: options that are out of range or do not go together, and what `run` and `executor_of` refuse.
+    """
     for name in ("workers", "threads"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name}: got {getattr(arguments, name)}, expected at least 1")
     if arguments.scheduler and arguments.workers != 1:
         raise ValueError("--workers: the workers of a scheduler are its own; leave one of the two options out")
-    grid = load_grid(arguments.scale)
-    out = arguments.out or Path(f"study-{grid.scale}")
-    with executor_of(arguments.scheduler, arguments.workers) as executor:
-        done = run(
-            grid,
-            out,
-            executor=executor,
-            only=arguments.only,
-            command=_command(arguments),
-            threads=arguments.threads,
-        )
-    print(f"{out}: {done.made} cells made, {done.stale} of them anew; {done.kept} were there")
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    """What to type for the same cells; who does them and where they go is no part of it."""
+    folder = arguments.out or Path(out)
     only = "".join(f" '{pattern}'" for pattern in arguments.only)
-    return f"python -m uqlib study --scale {arguments.scale}" + (f" --only{only}" if only else "")
+    command += f" --only{only}" if only else ""
+    with executor_of(arguments.scheduler, arguments.workers) as executor:
+        options = {"only": arguments.only, "command": command, "threads": arguments.threads}
+        done = run(grid, folder, executor=executor, **options)
+    print(f"{folder}: {done.made} cells made, {done.stale} of them anew; {done.kept} were there")
 
 
 @contextmanager
