@@ -35,6 +35,9 @@ CELL_TIMEOUT = 1200  # seconds; only to end a run that hangs
 DEPENDENCIES = ("uqlib/**/*", "requirements.lock", "book/execute.py")
 """What a run depends on besides the notebook: the library with its data, the pinned packages, this file."""
 
+ONLY_WHERE_NAMED = {"uqlib/data/loops/": "loops"}
+"""Data that grow cell by cell, and the package that reads them: a chapter without this word does not depend on them."""
+
 ENVIRONMENT = {
     "UQLIB_STATIC_HTML": "1",  # viewers that need no kernel
     "PYTHONHASHSEED": "0",
@@ -64,10 +67,13 @@ def executed_path(name: str) -> Path:
 def digest(name: str) -> str:
     """SHA-256 over the chapter's source and everything in `DEPENDENCIES`."""
     files = {path for pattern in DEPENDENCIES for path in notebooks.ROOT.glob(pattern)}
-    total = hashlib.sha256(notebooks.source(name).read_bytes())
+    source = notebooks.source(name).read_bytes()
+    unread = tuple(folder for folder, package in ONLY_WHERE_NAMED.items() if package.encode() not in source)
+    total = hashlib.sha256(source)
     for path in sorted(files):
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(f"\n{path.relative_to(notebooks.ROOT).as_posix()}\n".encode())
+        place = path.relative_to(notebooks.ROOT).as_posix()
+        if path.is_file() and "__pycache__" not in path.parts and not place.startswith(unread):
+            total.update(f"\n{place}\n".encode())
             total.update(path.read_bytes())
     return total.hexdigest()
 

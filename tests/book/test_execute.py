@@ -118,6 +118,16 @@ def test_the_digest_ignores_compiled_files(book: Path) -> None:
     assert execute.digest("tiny") == before
 
 
+@pytest.mark.parametrize(("code", "follows"), [("from uqlib import loops", True), ("import uqlib.study", False)])
+def test_the_cells_of_a_campaign_count_where_they_are_read(book: Path, code: str, follows: bool) -> None:
+    write_chapter(book, code)
+    before = execute.digest("tiny")
+    cell = book / "uqlib" / "data" / "loops" / "ammonia" / "10" / "mve.json"
+    cell.parent.mkdir(parents=True)
+    cell.write_text("{}")
+    assert (execute.digest("tiny") != before) == follows
+
+
 def test_an_unknown_chapter_is_named(book: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no chapter 'nowhere'"):
         execute.execute("nowhere")
