@@ -21,6 +21,7 @@ from uqlib import __main__ as cli
 from uqlib import methods
 from uqlib.__main__ import main
 from uqlib.calibration import Calibrated, calibrate
+from uqlib.commands.train import recipe_of
 from uqlib.metrics import mae
 from uqlib.networks import training
 from uqlib.prediction import predict
@@ -100,7 +101,7 @@ def test_an_option_changes_what_it_names_and_nothing_else(method: str, monkeypat
     default: Any = methods.METHODS[method]
     monkeypatch.setitem(methods.METHODS, method, dataclasses.replace(default, network={"cutoff": 4.0}))
     arguments = ["train", "--data", "ammonia", "--method", method]
-    recipe = cli._method(cli._parser().parse_args([*arguments, "--epochs", "30", "--features", "8"]))
+    recipe = recipe_of(cli._parser().parse_args([*arguments, "--epochs", "30", "--features", "8"]))
     assert recipe.network == {"cutoff": 4.0, "features": 8}
     assert recipe.settings == dataclasses.replace(default.settings, epochs=30)
     if method == "shallow":  # 300 epochs and 100
@@ -108,7 +109,7 @@ def test_an_option_changes_what_it_names_and_nothing_else(method: str, monkeypat
     changed = {"network", "settings", "likelihood_settings"}
     names = {field.name for field in dataclasses.fields(recipe)} - changed
     assert all(getattr(recipe, name) == getattr(default, name) for name in names)
-    same = cli._method(cli._parser().parse_args([*arguments, "--epochs", str(default.settings.epochs)]))
+    same = recipe_of(cli._parser().parse_args([*arguments, "--epochs", str(default.settings.epochs)]))
     assert same == methods.METHODS[method]
 
 

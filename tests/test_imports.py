@@ -26,7 +26,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("show",),
     ("study",),
     ("loops",),
-    ("chapters",),
+    ("commands", "chapters"),
     ("__main__",),
 )
 """Rooms of `uqlib` from the lowest to the highest; those in one row are neighbours and leave each other alone."""

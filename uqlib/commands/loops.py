@@ -1,13 +1,15 @@
-"""The command `loops`: its options."""
+"""`loops`: each method drives its own active learning, one small file for each loop."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from uqlib.commands.cells import add_running, make
 from uqlib.loops.reading import DEFAULT, load_grid
-from uqlib.loops.running import run
-from uqlib.study.command import add_running, make
+from uqlib.loops.running import run as run_loops
+
+HELP = "active learning, driven by each method in turn"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_running(parser, out="loops-NAME", cells="system/seed/driver: 'ammonia/*' '*/10/mve'")
 
 
-def loops(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """`loops`: do what is not done of the campaign, and write a small file for each of its loops."""
     grid = load_grid(arguments.grid)
     chosen = "" if arguments.grid == DEFAULT else f" --grid {arguments.grid}"
-    make(grid, run, f"loops-{grid.name}", f"python -m uqlib loops{chosen}", arguments)
+    make(grid, run_loops, f"loops-{grid.name}", f"python -m uqlib loops{chosen}", arguments)

@@ -1,4 +1,4 @@
-"""The command `study`: its options, and the executor that they ask for."""
+"""What the commands that make the cells of a grid share: where to, which, and the executor that does it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from uqlib.common.processes import worker_pool
-from uqlib.study.grid import SCALES, load_grid
-from uqlib.study.running import Done, run
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `study`."""
-    parser.add_argument(
-        "--scale", default="teaching", metavar="NAME|FILE", help=f"{', '.join(SCALES)}, or a .toml file of yours"
-    )
-    add_running(parser, out="study-SCALE", cells="system/seed/method: 'ammonia/*' '*/0/mve'")
+from uqlib.study.running import Done
 
 
 def add_running(parser: argparse.ArgumentParser, *, out: str, cells: str) -> None:
@@ -29,12 +20,6 @@ def add_running(parser: argparse.ArgumentParser, *, out: str, cells: str) -> Non
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a dask.distributed scheduler: tcp://host:8786")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch, in each worker (default: 1)")
-
-
-def study(arguments: argparse.Namespace) -> None:
-    """`study`: do what is not done of the study, and write a small file for each of its cells."""
-    grid = load_grid(arguments.scale)
-    make(grid, run, f"study-{grid.scale}", f"python -m uqlib study --scale {arguments.scale}", arguments)
 
 
 def make(grid: Any, run: Callable[..., Done], out: str, command: str, arguments: argparse.Namespace) -> None:

@@ -1,0 +1,33 @@
+"""`data`: what data sets there are, and what is in one of them, or in a file."""
+
+from __future__ import annotations
+
+import argparse
+
+from uqlib.commands.common import find_data
+from uqlib.structures import datasets
+
+HELP = "list our data sets, or describe one"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `data`."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of ours, or a file")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """`data`: our sets with their counts, or the repr and the card of one."""
+    if arguments.name is None:
+        for name in datasets.available():
+            print(datasets.load(name), end="\n\n")
+        print("More of one: python -m uqlib data NAME. From Python: uqlib.structures.datasets.load(NAME).")
+        return
+    data = find_data(arguments.name)
+    print(data)
+    for key in ("title", "licence", "command", "source"):
+        if key in data.card:
+            print(f"  {key:<17} {data.card[key]}")
+    for name, entry in data.card.get("splits", {}).items():
+        print(f"  {name:<17} {entry.get('frames', '?')} structures: {entry.get('sampling', 'sampling not stated')}")
+    for limit in data.card.get("limits", ()):
+        print(f"  limit             {limit}")
