@@ -187,7 +187,8 @@ def test_every_claim_does_what_its_words_promise(name: str) -> None:
     assert name in CHAPTERS, f"make audit NAME={name}"
     chapter = CHAPTERS[name]
     assert chapter.failures == {}, "no chapter's code fails, whatever the seeds"
-    assert audited.OWN in chapter.variants  # the page says which of the others were run
+    needed = [each for each in audit.VARIANTS if each != "AVX-512, 2 threads"]  # which not every processor can play
+    assert [each for each in needed if each not in chapter.variants] == []
     assert {each.words: chapter.broken(each) for each in chapter.claims if chapter.broken(each)} == {}
 
 
