@@ -12,6 +12,7 @@ from torch import Tensor
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.painn import Geometry, PaiNN
+from uqlib.networks.slots import Table
 from uqlib.structures.batch import Batch
 
 ELEMENTS = (1, 6, 7, 8, 14)
@@ -110,7 +111,7 @@ def test_one_graph_without_breaks_serves_batches_of_different_size(train: bool) 
     compiled = torch.compile(fast_painn.energy_and_slopes, backend=counter, dynamic=True, fullgraph=True)
     for case, model in (("molecules of different size", network()), ("a periodic cell", network(seed=1))):
         batch = Batch.from_atoms(CASES[case](), dtype=torch.float64)
-        table, geometry = fast_painn.Table.of(batch), Geometry.of(batch, model.radial)
+        table, geometry = Table.of(batch), Geometry.of(batch, model.radial)
         given = (
             fast_painn.Weights.of(model),
             model.species(batch.atomic_numbers),
@@ -126,7 +127,7 @@ def test_one_graph_without_breaks_serves_batches_of_different_size(train: bool) 
 
 def test_table_of_neighbours() -> None:
     batch = Batch.from_atoms(CASES["one atom among molecules"](), dtype=torch.float64)
-    table = fast_painn.Table.of(batch)
+    table = Table.of(batch)
     assert table.neighbour.shape == (8, 3)
     torch.testing.assert_close(table.neighbour.flatten()[table.slot], batch.pairs[1])
     atom = torch.arange(8)[:, None].expand(8, 3)

@@ -1,10 +1,9 @@
 """The same PaiNN as in `painn.py`, faster: its forces by a backward pass written out by hand.
 
 Nothing here is needed to understand the network; `evaluate` comes this way where it can, with the same weights and,
-to round-off, the same numbers (`tests/test_fast_painn.py`). What makes it fast:
+to round-off, the same numbers (`tests/networks/test_fast_painn.py`). What makes it fast:
 
-* Neighbours stand in a table of K slots per atom. Sums over neighbours are then sums over an axis, and what atom i
-  heard from j is looked up among what j heard from i: no scattered writes, forwards or backwards.
+* Neighbours stand in a table of K slots per atom (`slots.py`): no scattered writes, forwards or backwards.
 * A filter depends on distance alone, so the pair seen from j has the same filter as seen from i. The derivative of a
   sum over neighbours is therefore itself a sum over neighbours, with the same filters.
 * No tape at inference. In training the pass is ordinary differentiable code: one backward instead of two, and
@@ -17,46 +16,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.networks.painn import SMOOTHING, Atomwise, Geometry, Message, PaiNN, Perceptron, Update
+from uqlib.networks.slots import Table, dot, gather, project, sum_features, sum_neighbours, weigh
 from uqlib.structures.batch import Batch
-
-
-class Table(NamedTuple):
-    """Neighbours of N atoms in K slots each, K that of the atom with most neighbours."""
-
-    neighbour: Tensor  # (N, K)  j; the atom itself in an empty slot
-    reverse: Tensor  # (N, K)  the flat slot that holds the same pair seen from j; an empty slot points at itself
-    slot: Tensor  # (E,)  the flat slot of each pair
-
-    @classmethod
-    def of(cls, batch: Batch) -> Table:
-        i, j = batch.pairs
-        counts = torch.bincount(i, minlength=batch.n_atoms)
-        slots = max(int(counts.max()), 1)
-        first = counts.cumsum(0) - counts
-        slot = torch.arange(batch.n_pairs, device=i.device) + (
-            torch.arange(batch.n_atoms, device=i.device) * slots - first
-        ).index_select(0, i)
-        own = torch.arange(batch.n_atoms * slots, device=i.device)
-        neighbour = (own // slots).index_copy(0, slot, j)
-        reverse = own.index_copy(0, slot, slot.index_select(0, batch.reverse))
-        return cls(neighbour.view(-1, slots), reverse.view(-1, slots), slot)
-
-    def fill(self, of_pair: Tensor) -> Tensor:
-        """(E, C) into (N, K, C), zeros in empty slots."""
-        atoms, slots = self.neighbour.shape
-        empty = of_pair.new_zeros(atoms * slots, of_pair.shape[-1])
-        return empty.index_copy(0, self.slot, of_pair).view(atoms, slots, -1)
-
-    def read(self, of_slot: Tensor) -> Tensor:
-        """(..., N, K, C) back to (..., E, C)."""
-        return of_slot.flatten(-3, -2).index_select(-2, self.slot)
 
 
 class Linear(NamedTuple):
@@ -100,37 +68,6 @@ def _perceptron(module: Perceptron) -> tuple[Linear, Linear]:
     return Linear(inner.weight, inner.bias), Linear(outer.weight, outer.bias)
 
 
-class _Gather(torch.autograd.Function):
-    """x (..., N, C) to x_j (..., N, K, C); the way back reads the reverse pairs instead of adding into atoms.
-
-    Exact as long as what comes back to empty slots is zero.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, neighbour: Tensor, reverse: Tensor) -> Tensor:
-        ctx.save_for_backward(reverse)
-        return _look_up(x, neighbour)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (reverse,) = ctx.saved_tensors
-        return _look_up(grads[0].flatten(-3, -2), reverse).sum(-2), None, None
-
-
-def _look_up(x: Tensor, rows: Tensor) -> Tensor:
-    return x.index_select(-2, rows.flatten()).unflatten(-2, rows.shape)
-
-
-def _gather(table: Table, *parts: Tensor) -> Sequence[Tensor]:
-    """x_j of each part; compiled, all of them with one look-up."""
-    if torch.compiler.is_compiling() and len(parts) > 1:
-        (both,) = _gather(table, torch.cat(parts, dim=-1))
-        return both.split([part.shape[-1] for part in parts], dim=-1)
-    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
-        return [_Gather.apply(part, table.neighbour, table.reverse) for part in parts]
-    return [_look_up(part, table.neighbour) for part in parts]
-
-
 def _dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W + b over the last axis. With M members x has M as its first axis, or is shared by all of them."""
     if weight.ndim == 2:
@@ -148,87 +85,6 @@ def _filters(basis: Tensor, weight: Tensor, width: int) -> Sequence[Tensor]:
     rows, lead = basis.flatten(0, 1), (*weight.shape[:-2], *basis.shape[:2])
     made = [torch.matmul(rows, part).view(*lead, part.shape[-1]) for part in parts]
     return made[0].split(width, dim=-1) if len(parts) == 1 else made
-
-
-# Contractions of small axes. A compiler merges the products with the sums around them; eagerly they are matrix products
-# or, where both factors have features, running sums: a product with all axes would be the largest array of all.
-def _sum_neighbours(direction: Tensor, x: Tensor) -> Tensor:
-    """(N, K, 3), (..., N, K, F) -> (..., N, 3, F)"""
-    if torch.compiler.is_compiling():
-        return (direction.unsqueeze(-1) * x.unsqueeze(-2)).sum(-3)
-    return torch.matmul(direction.mT, x)
-
-
-def _project(direction: Tensor, v: Tensor) -> Tensor:
-    """(N, K, 3), (..., N, 3, F) -> (..., N, K, F)"""
-    if torch.compiler.is_compiling():
-        return (direction.unsqueeze(-1) * v.unsqueeze(-3)).sum(-2)
-    return torch.matmul(direction, v)
-
-
-def _sum_features(x: Tensor, v: Tensor) -> Tensor:
-    """(..., N, K, F), (..., N, 3, F) -> (..., N, K, 3)"""
-    if torch.compiler.is_compiling():
-        return (x.unsqueeze(-2) * v.unsqueeze(-3)).sum(-1)
-    return _SumFeatures.apply(x, v)
-
-
-class _SumFeatures(torch.autograd.Function):
-    """x v^T. Features stay the fastest axis on the way back; the derivative of v by autograd would be transposed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor) -> Tensor:
-        ctx.save_for_backward(x, v)
-        return torch.matmul(x, v.mT)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x, v = ctx.saved_tensors
-        by_x, by_v = torch.matmul(grads[0], v), torch.matmul(grads[0].mT, x)
-        return by_x.sum_to_size(x.shape), by_v.sum_to_size(v.shape)
-
-
-def _weigh(x: Tensor, v: Tensor) -> Tensor:
-    """(..., N, K, F), (..., N, K, 3, F) -> (..., N, 3, F): vectors from neighbours, weighed and added."""
-    if torch.compiler.is_compiling():
-        return (x.unsqueeze(-2) * v).sum(-3)
-    return _RunningSum.apply(x.unsqueeze(-2), v, -3)
-
-
-def _dot(a: Tensor, v: Tensor) -> Tensor:
-    """(..., N, 1, 3, F) or (N, K, 3, 1), with (..., N, K, 3, F) -> (..., N, K, F): scalar products of vectors."""
-    if torch.compiler.is_compiling():
-        return (a * v).sum(-2)
-    return _RunningSum.apply(a, v, -2)
-
-
-class _RunningSum(torch.autograd.Function):
-    """(a * b).sum(axis), axis -3 (slots) or -2 (components), of b (..., K, 3, F), without ever holding a * b."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, axis: int) -> Tensor:
-        ctx.save_for_backward(a, b)
-        ctx.axis = axis
-        return _running_sum(a, b, axis)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (a, b), grad, other = ctx.saved_tensors, grads[0].unsqueeze(ctx.axis), -5 - ctx.axis
-        by_a = by_b = None
-        if ctx.needs_input_grad[0]:
-            by_a = _running_sum(grad, b, other).unsqueeze(other) if a.shape[other] == 1 else grad * b
-            by_a = by_a.sum_to_size(a.shape)
-        if ctx.needs_input_grad[1]:
-            by_b = (grad * a).sum_to_size(b.shape)
-        return by_a, by_b, None
-
-
-def _running_sum(a: Tensor, b: Tensor, axis: int) -> Tensor:
-    first, *rest = zip(a.unbind(axis), b.unbind(axis), strict=True)
-    total = first[0] * first[1]
-    for one, other in rest:
-        total.addcmul_(one, other)
-    return total
 
 
 def silu_slope(x: Tensor) -> Tensor:
@@ -310,13 +166,13 @@ def _forward(layer: Layer, s: Tensor, v: Tensor | None, table: Table, basis: Ten
     filters = _filters(basis, layer.filter, width)
     vectors, gate, before = None, None, v
     if v is None:
-        scalars, radial = _gather(table, *context)
-        heard = _sum_neighbours(direction, filters[1] * radial)
+        scalars, radial = gather(table, *context)
+        heard = sum_neighbours(direction, filters[1] * radial)
     else:
         gate = context[2]
-        scalars, radial, vectors = _gather(table, *context[:2], (v * gate.unsqueeze(-2)).flatten(-2))
+        scalars, radial, vectors = gather(table, *context[:2], (v * gate.unsqueeze(-2)).flatten(-2))
         vectors = vectors.unflatten(-1, (3, width))
-        heard = v + _sum_neighbours(direction, filters[1] * radial) + _weigh(filters[2], vectors)
+        heard = v + sum_neighbours(direction, filters[1] * radial) + weigh(filters[2], vectors)
     s = s + (filters[0] * scalars).sum(-2)
     mixed = _dense(heard, layer.mix).split(width, dim=-1)
     length = (mixed[0].square().sum(-2) + SMOOTHING).sqrt()
@@ -347,15 +203,15 @@ def _back_through_update(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor | No
 def _slopes(layer: Layer, saved: Saved, gs: Tensor, gv: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """What one message adds to dE/d(basis) and dE/d(direction)."""
     width = gs.shape[-1]
-    by_filter = [gs.unsqueeze(-2) * saved.scalars, _project(direction, gv) * saved.radial]
+    by_filter = [gs.unsqueeze(-2) * saved.scalars, project(direction, gv) * saved.radial]
     if saved.vectors is not None:
-        by_filter.append(_dot(gv.unsqueeze(-3), saved.vectors))
+        by_filter.append(dot(gv.unsqueeze(-3), saved.vectors))
     if torch.compiler.is_compiling():
         by_basis = [_dense(torch.cat(by_filter, dim=-1), layer.filter.mT)]
     else:
         parts = zip(by_filter, layer.filter.split(width, dim=-1), strict=True)
         by_basis = [_dense(by, weight.mT) for by, weight in parts]
-    by_direction = _sum_features(saved.filters[1] * saved.radial, gv)
+    by_direction = sum_features(saved.filters[1] * saved.radial, gv)
     return functools.reduce(torch.add, by_basis), by_direction
 
 
@@ -369,10 +225,10 @@ def _back_through_message(
     assert saved.before is not None
     assert saved.gate is not None
     width = gs.shape[-1]
-    gs_j, gv_j = _gather(table, gs, gv.flatten(-2))
+    gs_j, gv_j = gather(table, gs, gv.flatten(-2))
     gv_j = gv_j.unflatten(-1, (3, width))
-    along = _dot(direction.unsqueeze(-1), gv_j)
-    g_vectors = _weigh(saved.filters[2], gv_j)
+    along = dot(direction.unsqueeze(-1), gv_j)
+    g_vectors = weigh(saved.filters[2], gv_j)
     g_context = [
         (saved.filters[0] * gs_j).sum(-2),
         -(saved.filters[1] * along).sum(-2),

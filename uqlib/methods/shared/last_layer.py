@@ -21,8 +21,9 @@ from uqlib.common import storage
 from uqlib.interfaces import pack, unpack
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient
-from uqlib.networks.fast_painn import Table, Weights
+from uqlib.networks.fast_painn import Weights
 from uqlib.networks.painn import Geometry, PaiNN, Perceptron
+from uqlib.networks.slots import Table
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
