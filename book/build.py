@@ -23,6 +23,7 @@ import address
 import checks_page
 import execute
 import notebooks
+import reference
 from filelock import FileLock
 from nbformat import NotebookNode
 
@@ -118,6 +119,7 @@ def gather() -> None:
         Path(notebooks.CONFIG.name): address.config_with(notebooks.CONFIG.read_text(encoding="utf-8"), url).encode(),
         Path(notebooks.TOC.name): notebooks.TOC.read_bytes(),
     }
+    wanted |= _reference(notebooks.TOC.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "book").rglob("*")):
         relative = path.relative_to(ROOT)
         top = len(relative.parts) == 2
@@ -144,9 +146,17 @@ def gather() -> None:
             target.write_bytes(content)
 
 
+def _reference(contents: str) -> dict[Path, bytes]:
+    """The pages of the library's reference and the table of contents with them, if the table asks for them."""
+    if not reference.listed(contents):
+        return {}
+    package = ROOT / "uqlib"
+    return {**reference.pages(package), Path(notebooks.TOC.name): reference.contents(contents, package).encode()}
+
+
 def render() -> int:
     """Run Jupyter Book over the gathered tree, warnings as errors; returns its exit status."""
-    frame, pages = _digest(ROOT, WHOLE_SITE), _digest(execute.EXECUTED, ("**/*",))
+    frame, pages = _digest(ROOT, WHOLE_SITE), _digest(execute.EXECUTED, ("**/*",)) + _digest(ROOT, ("uqlib/**/*.py",))
     before = SITE_KEY.read_text().split() if SITE_KEY.exists() else ["", ""]
     if before == [frame, pages]:
         print("site: unchanged")

@@ -45,7 +45,7 @@ class Grid:
         }
 
     def units(self, wanted: Sequence[str] = ()) -> list[Unit]:
-        """All work, or cells "system/seed/driver" that match a pattern ("ammonia/*"): whole seeds one after another.
+        """All work, or cells "system/seed/driver" that match a pattern (`"ammonia/*"`): whole seeds one after another.
 
         Raises ValueError for a pattern that matches nothing.
         """
