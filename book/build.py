@@ -13,6 +13,7 @@ python book/build.py --repository URL     set the repository's address everywher
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import address
 import checks_page
+import drawing
 import execute
 import notebooks
 import reference
@@ -33,6 +35,7 @@ ROOT = notebooks.ROOT
 SITE = execute.BUILD / "html"
 DOCTREES = execute.BUILD / ".doctrees"
 SITE_KEY = execute.BUILD / "site.key"
+LIBRARY = Path("book/library.md")
 NOT_PAGES = {".ipynb", ".py", ".pyc", ".json"}  # at the top of book/; folders are copied whole
 
 WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/show/viewer/**/*")
@@ -119,7 +122,6 @@ def gather() -> None:
         Path(notebooks.CONFIG.name): address.config_with(notebooks.CONFIG.read_text(encoding="utf-8"), url).encode(),
         Path(notebooks.TOC.name): notebooks.TOC.read_bytes(),
     }
-    wanted |= _reference(notebooks.TOC.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "book").rglob("*")):
         relative = path.relative_to(ROOT)
         top = len(relative.parts) == 2
@@ -136,6 +138,7 @@ def gather() -> None:
     page = Path("book") / f"{checks_page.NAME}.md"
     if page in wanted:
         wanted[page] = checks_page.fill(wanted[page].decode(), runs).encode()
+    wanted |= _reference(notebooks.TOC.read_text(encoding="utf-8"))
     for path in sorted(execute.EXECUTED.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(execute.EXECUTED) not in wanted:
             path.unlink()
@@ -151,7 +154,12 @@ def _reference(contents: str) -> dict[Path, bytes]:
     if not reference.listed(contents):
         return {}
     package = ROOT / "uqlib"
-    return {**reference.pages(package), Path(notebooks.TOC.name): reference.contents(contents, package).encode()}
+    built = (ROOT / LIBRARY).read_text(encoding="utf-8")
+    return {
+        **reference.pages(package),
+        LIBRARY: drawing.fill(built, package).encode(),
+        Path(notebooks.TOC.name): reference.contents(contents, package).encode(),
+    }
 
 
 def render() -> int:
@@ -166,7 +174,13 @@ def render() -> int:
     start = time.perf_counter()
     command = [Path(sys.executable).with_name("jupyter-book"), "build", execute.EXECUTED, "--path-output", ROOT]
     options = ["-q", "-W", "-n", "--keep-going"]
-    done = subprocess.run([*map(str, command), *options], stdout=subprocess.PIPE, text=True, check=False)
+    paths = [
+        str(ROOT),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]  # the reference shows the library beside the book
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    whole = [*map(str, command), *options]
+    done = subprocess.run(whole, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if SITE.exists():
         # Jupyter Book's own is a bare redirect: a browser that lingers there asks for a favicon.ico that nobody has.
         (SITE / "index.html").write_text(FRONT_DOOR, encoding="utf-8")

@@ -170,17 +170,28 @@ def _defined(package: Path, module: str) -> dict[str, ast.stmt]:
     return {name: node for name, node in found.items() if not name.startswith("_")}
 
 
+def origins(package: Path, module: str) -> set[str]:
+    """Full dotted names of all that a module imports, wherever in its file."""
+    plain = [node for node in ast.walk(_tree(modules(package)[module])) if isinstance(node, ast.Import)]
+    return {alias.name for node in plain for alias in node.names} | {name for _, name in _taken(package, module)}
+
+
 @cache
 def _fetched(package: Path, module: str) -> dict[str, str]:
-    """Name -> full dotted name of all that a module imports at its top, or for type checkers."""
+    """Name -> full dotted name of all that a module takes from others."""
+    return dict(_taken(package, module))
+
+
+@cache
+def _taken(package: Path, module: str) -> list[tuple[str, str]]:
     path = modules(package)[module]
     home = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    found = {}
+    found = []
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ImportFrom):
             base = home[: len(home) - node.level + 1] if node.level else []
             origin = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {alias.asname or alias.name: f"{origin}.{alias.name}" for alias in node.names}
+            found += [(alias.asname or alias.name, f"{origin}.{alias.name}") for alias in node.names]
     return found
 
 

@@ -76,7 +76,9 @@ class Predictor(Protocol):
 class Method(Protocol):
     """A recipe: hyper-parameters now, training later."""
 
-    def fit(self, train: Dataset, valid: Dataset, *, seed: int) -> Predictor: ...
+    def fit(self, train: Dataset, valid: Dataset, *, seed: int) -> Predictor:
+        """Train on `train`, choose by `valid`; everything drawn at random comes from `seed`."""
+        ...
 
 
 def predict(

@@ -13,6 +13,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyXRefRole
 from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
 
 SECTION = re.compile(r"^(Args|Attributes):$", re.MULTILINE)
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
@@ -122,11 +123,14 @@ def _bars(line: str) -> str:
     return "`".join(pieces)
 
 
-def plain_protocol(
+def plain_signature(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None] | None:
-    """Nobody calls a protocol: its made-up `(*args, **kwargs)` says nothing."""
-    return (None, None) if what == "class" and getattr(thing, "_is_protocol", False) else None
+) -> tuple[str | None, str | None]:
+    """Nobody calls a protocol: its made-up arguments say nothing. Defaults are shown as one would write them."""
+    if what == "class" and getattr(thing, "_is_protocol", False):
+        return None, None
+    signature = re.sub(r"<function (?:\w+\.)*(\w+) at 0x\w+>", r"\1", signature or "")
+    return re.sub(r"<factory>|<[\w.]+ object at 0x\w+>", "...", signature) or None, returns
 
 
 def backticks(
@@ -148,8 +152,6 @@ def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: n
     if len(found) != 1:
         return None
     entry = domain.objects[found[0]]  # type: ignore[attr-defined]
-    from sphinx.util.nodes import make_refnode
-
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, [content], found[0])
 
 
@@ -160,6 +162,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", add_fields, priority=410)  # before napoleon reads sections
     app.connect("autodoc-process-docstring", describe_constant)
     app.connect("autodoc-skip-member", show_constant)
-    app.connect("autodoc-process-signature", plain_protocol)
+    app.connect("autodoc-process-signature", plain_signature)
     app.connect("missing-reference", find_name)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

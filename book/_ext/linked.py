@@ -99,17 +99,16 @@ class Names:
                 self.bound[name] = f"{target}{INSTANCE}"
 
     def _take(self, node: ast.Import | ast.ImportFrom, found: dict[int, str], offset: Any, code: str) -> None:
-        origin = "" if isinstance(node, ast.Import) else f"{node.module}."
-        if origin:
-            place = code.index(str(node.module), offset(node.lineno, node.col_offset) + len("from"))
-            if self.find(str(node.module)):
-                found[place] = self.find(str(node.module)) or ""
+        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        target = self.find(module)
+        if target:
+            found[code.index(module, offset(node.lineno, node.col_offset) + len("from"))] = target
         for alias in node.names:
-            full = f"{origin}{alias.name}"
+            full = f"{module}.{alias.name}" if module else alias.name
             target = self.find(full)
             if target:
                 found[offset(alias.lineno, alias.col_offset)] = target
-            if origin or alias.asname:
+            if module or alias.asname:
                 self.bound[alias.asname or alias.name] = full
             else:
                 self.bound[alias.name.split(".")[0]] = alias.name.split(".")[0]

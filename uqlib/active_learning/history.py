@@ -32,6 +32,7 @@ class Generation:
         return "\n".join(lines)
 
     def to_json(self) -> str:
+        """The text that `read` reads."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
@@ -70,8 +71,10 @@ class History:
 
 
 def generation_folder(folder: Path, number: int) -> Path:
+    """Where a run keeps a generation."""
     return folder / f"generation-{number}"
 
 
 def predictor_path(folder: Path, number: int) -> Path:
+    """The file of a generation's fitted predictor."""
     return generation_folder(folder, number) / "predictor.uq"

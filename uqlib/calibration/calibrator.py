@@ -22,6 +22,7 @@ Kind = Literal["scalar", "affine", "isotonic", "conformal"]
 Unit = Literal["eV/Å", "nats"]
 Map = Scalar | Affine | LogAffine | Isotonic | Conformal
 KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The maps that `calibrate` fits, by name."""
 MAPS = {kind.__name__: kind for kind in (Scalar, Affine, LogAffine, Isotonic, Conformal)}
 ALL = 0  # stands for all elements where atomic numbers stand
 

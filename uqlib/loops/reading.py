@@ -17,6 +17,7 @@ from uqlib.oracles import CP2KOracle, PySCFOracle, VashishtaOracle
 from uqlib.structures import datasets
 
 FOLDER = datasets.DATA / "loops"
+"""Where the grid of the book and its results are."""
 DEFAULT = FOLDER / "loops.toml"
 ORACLES = {"pyscf": PySCFOracle, "cp2k": CP2KOracle, "vashishta": VashishtaOracle}
 RULES = {

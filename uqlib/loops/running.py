@@ -112,8 +112,10 @@ def as_text(cell: Cell) -> str:
 
 
 def cell_path(folder: Path, unit: Unit) -> Path:
+    """Where the result of a piece of work is kept."""
     return folder / unit.system / str(unit.seed) / f"{unit.driver}.json"
 
 
 def labels_file(folder: Path, system: str) -> Path:
+    """Where the labels of a system are kept, for all its loops."""
     return folder / system / "labels.jsonl"

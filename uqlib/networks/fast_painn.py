@@ -88,6 +88,7 @@ def _filters(basis: Tensor, weight: Tensor, width: int) -> Sequence[Tensor]:
 
 
 def silu_slope(x: Tensor) -> Tensor:
+    """Derivative of x · sigmoid(x)."""
     s = torch.sigmoid(x)
     return s * (1 + x * (1 - s))
 

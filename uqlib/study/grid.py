@@ -25,6 +25,7 @@ SCALES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 """Names of the grids that come with the library."""
 
 REGIMES = ("in-domain", "near", "far")
+"""How far the structures of a split are from those of the training set, by name."""
 FEWEST = 10  # structures in a split that is scored: the rank correlation of fewer says nothing
 SHARED = "one network"  # group of the methods that stand on one trained network
 VERSION = 1  # of what a cell holds: with another, older cells are stale

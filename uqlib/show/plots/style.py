@@ -14,8 +14,11 @@ Data = Tensor | NDArray[np.floating] | Sequence[float]
 
 # M. Okabe, K. Ito, Color Universal Design (2008), darkest first so that early lines stand out on white.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+"""A colour that colour-blind readers can tell from the others."""
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#767676"
+"""A colour that colour-blind readers can tell from the others."""
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+"""The colours of curves, in their order."""
 
 CROWDED = 2000  # points from which a scatter hides its own density
 
