@@ -129,8 +129,9 @@ def plain_signature(
     """Nobody calls a protocol: its made-up arguments say nothing. Defaults are shown as one would write them."""
     if what == "class" and getattr(thing, "_is_protocol", False):
         return None, None
-    signature = re.sub(r"<function (?:\w+\.)*(\w+) at 0x\w+>", r"\1", signature or "")
-    return re.sub(r"<factory>|<[\w.]+ object at 0x\w+>", "...", signature) or None, returns
+    signature = re.sub(r"<function (?:\w+\.)*(\w+)(?: at 0x\w+)?>", r"\1", signature or "")
+    signature = re.sub(r"<factory>|<[\w.]+ object(?: at 0x\w+)?>", "...", signature)
+    return re.sub(r"PosixPath\('[^']*?(uqlib/data/[^']*)'\)", r"'\1'", signature) or None, returns
 
 
 def backticks(

@@ -17,7 +17,10 @@ VENDOR = ROOT / "book" / "_ext" / "vendor"
 MOST_NGLVIEWS = 4  # each holds one of about 16 WebGL contexts from the start
 SETTLE = 400  # ms, time for a frame to be drawn
 
-PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
+ALL_PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
+MADE = [name for name in ALL_PAGES if name.startswith(("book/reference/", "_modules/"))]
+"""Pages made from the library: many and all alike, so that one tab goes through those of the reference."""
+PAGES = [name for name in ALL_PAGES if name not in MADE]
 
 
 def pages_with(marker: str) -> list[str]:
@@ -206,6 +209,17 @@ def test_pages_fit_a_phone(name: str, page: Page, address: str) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{address}/{name}", wait_until="networkidle")  # index.html leads on to the first chapter
     assert page.evaluate("document.documentElement.scrollWidth") <= 391
+
+
+def test_pages_of_the_library_fit_a_phone_and_have_no_error(page: Page, address: str) -> None:
+    sources = [name for name in MADE if name.startswith("_modules/")]
+    assert len(sources) > 50
+    page.set_viewport_size({"width": 390, "height": 800})
+    with Listener(page, address) as listener:
+        for name in [*(name for name in MADE if name not in sources), *sources[:3]]:
+            page.goto(f"{address}/{name}", wait_until="load")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 391, name
+    assert listener.problems == []
 
 
 @pytest.mark.parametrize("name", sorted({*WITH_VIEWERS[:1], *WITH_NGLVIEW[:1]}))

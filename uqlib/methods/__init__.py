@@ -44,13 +44,13 @@ FITTED: dict[str, Any] = {
 """Kind of file -> the class whose `load` reads it."""
 
 AROUND_ANY = ("last layer", "gmm", "neighbours")
-"""Kinds whose network may be a `foreign.ForeignModel`."""
+"""Kinds whose network may be a `ForeignModel`."""
 
 
 def load(path: str | Path, *, model: OtherNetwork | None = None) -> Predictor:
     """A fitted method of any kind that its `save` wrote; errors as `storage.load`.
 
-    `model`: the network, where it is not the book's own but a `foreign.ForeignModel`, whose code no file holds.
+    `model`: the network, where it is not the book's own but a `ForeignModel`, whose code no file holds.
     """
     kind = storage.kind_of(path)
     if kind not in FITTED:
