@@ -19,6 +19,10 @@ LOCK = ROOT / "requirements.lock"
 ENVIRONMENT = ROOT / "environment.yml"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 
+HELD = ("torch==2.13.0", "jupyter-book==1.0.4.post1", "nglview==4.0")
+"""What the book takes exactly, where the library takes a range: its claims were audited with this torch, and its pages
+are made for these front ends."""
+
 LOCK_HEADER = """\
 # Every package that the book is built and tested with. Made by `make lock` from pyproject.toml; not edited by hand.
 # On Linux, PIP_EXTRA_INDEX_URL={url} takes the CPU build of torch.
@@ -36,9 +40,10 @@ def canonical(name: str) -> str:
 
 
 def direct_dependencies() -> list[str]:
-    """What `uqlib` and its extra `oracles` ask for by name: what a reader's kernel needs."""
+    """What `uqlib` and its extras `show` and `oracles` ask for by name: what a reader's kernel needs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["oracles"]]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["show"], *extras["oracles"]]
     return [canonical(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements]
 
 
@@ -48,7 +53,7 @@ def resolve() -> dict[str, str]:
         venv.create(Path(folder) / "venv", with_pip=True)
         report = Path(folder) / "report.json"
         python = Path(folder) / "venv" / "bin" / "python"
-        command = [python, "-m", "pip", "install", "-qq", "--dry-run", "--report", report, f"{ROOT}[test]"]
+        command = [python, "-m", "pip", "install", "-qq", "--dry-run", "--report", report, f"{ROOT}[test]", *HELD]
         subprocess.run([str(part) for part in command], check=True)
         installs = json.loads(report.read_text(encoding="utf-8"))["install"]
     versions = {canonical(item["metadata"]["name"]): item["metadata"]["version"] for item in installs}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import invalidate_caches, metadata
 from pathlib import Path
 
-EXTRAS = ("oracles",)
+EXTRAS = ("show", "oracles")
 """Extras of `uqlib` that the chapters use besides the library itself."""
 
 WITHOUT_DEPENDENCIES = ("nglview",)

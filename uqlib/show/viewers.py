@@ -16,14 +16,18 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import anywidget
-import traitlets
 from ase import Atoms
 from ase.utils import rotate
 from numpy.typing import ArrayLike
 
-from uqlib.show import viewer
+from uqlib.show import REMEDY, viewer
 from uqlib.show.viewer import payload as encode
+
+try:
+    import anywidget
+    import traitlets
+except ImportError as error:
+    raise ImportError(f"{error.name} is not installed: {REMEDY}", name=error.name) from error
 
 # A widget of nglview has no place for alternative text. Hidden like this, a picture is still read out.
 _PRINT_ONLY = (
@@ -104,9 +108,12 @@ def show_structure(
 
     Raises:
         ValueError: no atoms, positions that are not finite, or a height below 50 pixels.
+        ImportError: nglview is not installed.
     """
-    import nglview
-
+    try:
+        import nglview
+    except ImportError as error:
+        raise ImportError(f"{error.name} is not installed: {REMEDY}", name=error.name) from error
     frames = encode.checked_frames([atoms])
     encode.check_at_least("height", height, 50)
     turned = frames[0].copy()
