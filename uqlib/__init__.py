@@ -8,6 +8,7 @@ The front door: what most users need, by its short name.
     predictor = uqlib.METHODS["ensemble"].fit(data["train"], data["valid"], seed=0)
     prediction = uqlib.predict(predictor, data["test"])  # energies, forces, and how far to trust them
     predictor.save("mine.uq")
+    print(uqlib.about("mine.uq"))  # units, elements, what it was trained on, how it was calibrated
     atoms.calc = uqlib.UncertaintyCalculator(uqlib.load("mine.uq"))
 
 Behind it the rooms, from the ground up: `structures` (atoms in), `networks`, `prediction` (the waist), `interfaces`
@@ -20,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from uqlib.calibration import Calibrated, calibrate, load
+    from uqlib.calibration import Calibrated, about, calibrate, load
     from uqlib.interfaces import UncertaintyCalculator
     from uqlib.methods import METHODS
     from uqlib.metrics import report
@@ -37,6 +38,7 @@ __all__ = [
     "Settings",
     "UncertaintyCalculator",
     "__version__",
+    "about",
     "calibrate",
     "load",
     "predict",
@@ -52,6 +54,7 @@ ROOM_OF = {
     "Predictor": "prediction",
     "Settings": "networks.training",
     "UncertaintyCalculator": "interfaces",
+    "about": "calibration",
     "calibrate": "calibration",
     "load": "calibration",
     "predict": "prediction",

@@ -5,6 +5,7 @@ map behind it, itself a `Predictor`. The data must be neither those it was train
 Whatever the map, it speaks about data like those it was fitted to: when the domain shifts, it lapses.
 """
 
+from uqlib.calibration.describing import About, about
 from uqlib.calibration.calibrated import Calibrated, load
 from uqlib.calibration.calibrator import KINDS, Calibrator, calibrate
 from uqlib.calibration.conformal import Conformal
@@ -13,6 +14,7 @@ from uqlib.calibration.recipe import Recalibrated
 
 __all__ = [
     "KINDS",
+    "About",
     "Affine",
     "Calibrated",
     "Calibrator",
@@ -21,6 +23,7 @@ __all__ = [
     "LogAffine",
     "Recalibrated",
     "Scalar",
+    "about",
     "calibrate",
     "load",
 ]

@@ -7,6 +7,6 @@
 
 from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.interfaces.calculators import CalculatorCommittee
-from uqlib.interfaces.model import ForeignModel, pack, unpack
+from uqlib.interfaces.model import PACKED, ForeignModel, pack, unpack
 
-__all__ = ["CalculatorCommittee", "ForeignModel", "UncertaintyCalculator", "pack", "unpack"]
+__all__ = ["PACKED", "CalculatorCommittee", "ForeignModel", "UncertaintyCalculator", "pack", "unpack"]

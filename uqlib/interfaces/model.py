@@ -134,10 +134,14 @@ def _stress(batch: Batch, tension: Tensor) -> Tensor:
     return stress.masked_fill(without, torch.nan)
 
 
+PACKED = ("recipe", "weights", "trained_on")
+"""What `pack` writes; whoever adds to it leaves these names alone."""
+
+
 def pack(model: PaiNN | OtherNetwork) -> dict[str, Any]:
     """What a file keeps of a network: the weights and, of `PaiNN`, how it is built. Code of yours is not kept."""
     recipe = model.recipe if isinstance(model, PaiNN) else None
-    return {"recipe": recipe, "weights": model.state_dict()}
+    return {"recipe": recipe, "weights": model.state_dict(), "trained_on": model.trained_on}
 
 
 def unpack(payload: Mapping[str, Any], model: OtherNetwork | None) -> PaiNN | OtherNetwork:
@@ -156,6 +160,7 @@ def unpack(payload: Mapping[str, Any], model: OtherNetwork | None) -> PaiNN | Ot
     if model is None:
         found = PaiNN(**recipe).to(weights["embedding"].dtype)
         found.load_state_dict(weights)
+        found.trained_on = payload.get("trained_on")  # not in files of before
         return found.requires_grad_(False).eval()
     copied = copy.deepcopy(model)
     kinds = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
@@ -164,4 +169,5 @@ def unpack(payload: Mapping[str, Any], model: OtherNetwork | None) -> PaiNN | Ot
         copied.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"model: its weights are not those of the file ({error}); build it as it was built") from error
+    copied.trained_on = payload.get("trained_on")
     return copied.requires_grad_(False).eval()

@@ -99,6 +99,7 @@ def finished(model: PaiNN) -> PaiNN:
             owner = layers[name.removesuffix(".weight")]
             assert isinstance(owner, Dense)
             plain.get_parameter(name).copy_(owner.weight)
+    plain.trained_on = model.trained_on
     return plain
 
 

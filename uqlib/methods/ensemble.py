@@ -16,6 +16,7 @@ import numpy as np
 
 from uqlib.methods.shared.committee import Committee
 from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.origin import origin
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Settings, Trained, train
 from uqlib.structures.datasets import Dataset
@@ -55,10 +56,11 @@ class Ensemble:
 
     def fit_member(self, train_set: Dataset, valid: Dataset, index: int, seed: int, progress: bool) -> Trained:
         """One member. Its number only names it; all that sets it apart comes from its seed."""
+        given = train_set
         if self.bootstrap:
-            train_set = _drawn_with_replacement(train_set, seed)
+            train_set = _drawn_with_replacement(given, seed)
         elements = sorted({*train_set.elements, *valid.elements})
-        return train(
+        trained = train(
             PaiNN(elements=elements, seed=seed, **self.network),  # pyright: ignore[reportArgumentType]
             train_set,
             valid,
@@ -69,6 +71,8 @@ class Ensemble:
             progress=progress,
             label=f"member {index + 1} of {self.members}",
         )
+        trained.model.trained_on = origin(given)  # not of what was drawn from it
+        return trained
 
 
 def _drawn_with_replacement(data: Dataset, seed: int) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class OtherNetwork(nn.Module):
     device: torch.device
     members: None
     scale: Tensor  # ()  eV, what one unit of the last layer's output is
+    trained_on: Mapping[str, Any] | None = None  # as `origin.origin` tells it, if you set it
 
     def evaluate(self, batch: Batch, *, train: bool = False) -> Evaluation:
         """What the function `evaluate` returns."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -163,6 +164,7 @@ class PaiNN(nn.Module):
     messages: nn.ModuleList
     updates: nn.ModuleList
     heads: nn.ModuleDict
+    trained_on: Mapping[str, Any] | None = None  # as `origin.origin` tells it
 
     def __init__(
         self,

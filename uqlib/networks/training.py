@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from uqlib.common import storage
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.origin import origin
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -144,6 +145,7 @@ class _Run:
         self.train, self.valid = train, valid
         self.dtype = self.model.embedding.dtype
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.averaged.trained_on = origin(train)
         self.best = copy.deepcopy(self.averaged.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate, fused=True)
         self.shuffling = torch.Generator().manual_seed(seed)

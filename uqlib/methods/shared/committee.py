@@ -63,6 +63,7 @@ class Committee:
             "recipe": self.models[0].recipe,
             "weights": [model.state_dict() for model in self.models],
             "histories": self.histories,
+            "trained_on": [model.trained_on for model in self.models],
         }
         storage.save(path, payload, kind="ensemble")
 
@@ -72,9 +73,11 @@ class Committee:
         payload = storage.load(path, kind="ensemble")
         recipe = {**payload["recipe"], "members": None}
         models = []
-        for weights in payload["weights"]:
+        origins = payload.get("trained_on") or [None] * len(payload["weights"])  # not in files of before
+        for weights, trained_on in zip(payload["weights"], origins, strict=True):
             model = PaiNN(**recipe).to(weights["embedding"].dtype)
             model.load_state_dict(weights)
+            model.trained_on = trained_on
             models.append(model)
         return cls(models, histories=payload["histories"])
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.common import storage
-from uqlib.interfaces import pack, unpack
+from uqlib.interfaces import PACKED, pack, unpack
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient
 from uqlib.networks.fast_painn import Weights
@@ -221,7 +221,7 @@ class UncertainLastLayer:
         """What `save` wrote, `model` as in `foreign.unpack`; errors as `storage.load` and as there."""
         payload = storage.load(path, kind=cls.kind)
         network = unpack(payload, model)
-        rest = {name: value for name, value in payload.items() if name not in ("recipe", "weights", "root")}
+        rest = {name: value for name, value in payload.items() if name not in (*PACKED, "root")}
         return cls(network, payload["root"], **rest)
 
 

@@ -212,6 +212,7 @@ class SelfAssessing(ABC):
         payload = {
             "recipe": self.model.recipe,
             "weights": self.model.state_dict(),
+            "trained_on": self.model.trained_on,
             "likelihood": self.likelihood,
             "factors": list(self.factors),
             "history": self.history,
@@ -224,5 +225,6 @@ class SelfAssessing(ABC):
         payload = storage.load(path, kind=cls.kind)
         model = PaiNN(**payload["recipe"]).to(payload["weights"]["embedding"].dtype)
         model.load_state_dict(payload["weights"])
+        model.trained_on = payload.get("trained_on")  # not in files of before
         factors = tuple(payload["factors"])
         return cls(model, likelihood=payload["likelihood"], factors=factors, history=payload["history"])
