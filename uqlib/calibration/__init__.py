@@ -5,10 +5,10 @@ map behind it, itself a `Predictor`. The data must be neither those it was train
 Whatever the map, it speaks about data like those it was fitted to: when the domain shifts, it lapses.
 """
 
-from uqlib.calibration.describing import About, about
 from uqlib.calibration.calibrated import Calibrated, load
 from uqlib.calibration.calibrator import KINDS, Calibrator, calibrate
 from uqlib.calibration.conformal import Conformal
+from uqlib.calibration.describing import About, about
 from uqlib.calibration.maps import Affine, Isotonic, LogAffine, Scalar
 from uqlib.calibration.recipe import Recalibrated
 

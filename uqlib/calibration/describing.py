@@ -72,9 +72,7 @@ def about(predictor: Predictor | str | Path, *, model: OtherNetwork | None = Non
         calibrators.insert(0, found.calibrator)
         found = found.predictor
     bare: Any = found
-    networks: list[PaiNN | OtherNetwork] = (
-        bare.models if isinstance(bare, Committee) else [getattr(bare, "model", None)]
-    )
+    networks: list[Any] = bare.models if isinstance(bare, Committee) else [getattr(bare, "model", None)]
     network = networks[0]
     trained_on = getattr(network, "trained_on", None) or {}
     known = network.recipe["elements"] if isinstance(network, PaiNN) else getattr(network, "elements", None)

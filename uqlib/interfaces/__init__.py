@@ -1,12 +1,13 @@
 """Where other people's programs meet ours, both ways.
 
-`UncertaintyCalculator`: any predictor as a calculator of ASE, with its uncertainties.
+`UncertaintyCalculator`: any predictor as a calculator of ASE, with its uncertainties; `error_bars`: these in its files.
 `ForeignModel`: any torch network that gives energies and features, for the methods that need no training.
 `CalculatorCommittee`: any calculators of ASE, uncertain where they disagree.
 """
 
+from uqlib.interfaces import error_bars
 from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.interfaces.calculators import CalculatorCommittee
 from uqlib.interfaces.model import PACKED, ForeignModel, pack, unpack
 
-__all__ = ["PACKED", "CalculatorCommittee", "ForeignModel", "UncertaintyCalculator", "pack", "unpack"]
+__all__ = ["PACKED", "CalculatorCommittee", "ForeignModel", "UncertaintyCalculator", "error_bars", "pack", "unpack"]

@@ -25,6 +25,8 @@ class UncertaintyCalculator(Calculator):
     * `calc.get_property("force_uncertainty", atoms)`: (N,) eV/Å or nats, one an atom
     * `calc.results["unit"]`: "eV/Å" if they are standard deviations, "nats" if they can only rank
 
+    ASE's own writers leave the uncertainties out. `error_bars.keep(atoms)` is a copy that has them in a file, too.
+
     Stress is there for structures periodic in all directions. `dtype` is the predictor's own; for relaxations to tight
     thresholds and for long dynamics take a predictor in float64.
 

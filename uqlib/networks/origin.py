@@ -14,7 +14,7 @@ LEVEL_KEYS = ("level", "level_of_theory")  # of `atoms.info`, where no card says
 
 
 def origin(train: Dataset) -> dict[str, Any]:
-    """Of a training set: `name`, `structures`, `atoms`, `elements`, `level`, `sha256`, and `uqlib`, the version at work.
+    """Of a training set `name`, `structures`, `atoms`, `elements`, `level`, `sha256`; and `uqlib`, the version at work.
 
     `level`, of the theory behind the labels, is what the data card says, or `info["level"]` of all structures if they
     agree; None if nobody says it. `sha256` as `fingerprint`. All of it can stand in a file without running code.
