@@ -11,11 +11,16 @@ import pytest
 import samples
 import torch
 from ase import units as ase_units
+from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from samples import batch_of, crystal, rattled
 
+from uqlib.interfaces import CalculatorCommittee
 from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.methods.shared.committee import Committee
 from uqlib.prediction import Prediction
@@ -83,13 +88,81 @@ def test_stress_in_the_order_of_ase(calculator: UncertaintyCalculator) -> None:
 
 
 def test_no_stress_without_a_volume(calculator: UncertaintyCalculator) -> None:
-    slab = crystal()
-    slab.pbc = [True, True, False]
-    for atoms in (rattled("NH3", 0), slab):
+    sheet = crystal()
+    sheet.set_cell([sheet.cell[0], sheet.cell[1], np.zeros(3)])
+    sheet.pbc = [True, True, False]
+    boxed = rattled("NH3", 0)
+    boxed.set_cell([8, 8, 8])
+    for atoms, words in (
+        (rattled("NH3", 0), "got a molecule"),
+        (boxed, "got a molecule"),
+        (sheet, r"without a volume.*periodic along \[True, True, False\].*give it the missing vectors"),
+    ):
         atoms.calc = calculator
-        with pytest.raises(PropertyNotImplementedError):
+        assert np.isfinite(atoms.get_forces()).all()
+        with pytest.raises(PropertyNotImplementedError, match=words):
             atoms.get_stress()
         assert np.isfinite(atoms.get_forces()).all()
+    lone = crystal()
+    lone.calc = UncertaintyCalculator(Spring())
+    with pytest.raises(PropertyNotImplementedError, match="this predictor gives none"):
+        lone.get_stress()
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, True), (False, True, False)])
+def test_stress_of_slabs_and_wires(calculator: UncertaintyCalculator, pbc: tuple[bool, bool, bool]) -> None:
+    """In the directions that are periodic it is the slope of the energy, as everywhere."""
+    slab = crystal()
+    slab.pbc = pbc
+    open_ones = [axis for axis in range(3) if not pbc[axis]]
+    slab.cell[open_ones] *= 4
+    slab.calc = calculator
+    stress = slab.get_stress()
+    free = slab.copy()
+    free.cell[open_ones] = 0
+    free.calc = calculator
+    np.testing.assert_array_equal(free.get_forces(), slab.get_forces())
+    assert free.get_potential_energy() == slab.get_potential_energy(), "vacuum changes nothing"
+    for index, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+        if pbc[a] and pbc[b]:
+            energies = []
+            for sign in (1, -1):
+                strain = np.eye(3)
+                strain[a, b] += sign * 1e-5 / 2
+                strain[b, a] += sign * 1e-5 / 2
+                moved = slab.copy()
+                moved.set_cell(np.asarray(slab.cell) @ strain, scale_atoms=True)
+                moved.calc = calculator
+                energies.append(moved.get_potential_energy())
+            slope = (energies[0] - energies[1]) / (2e-5 * slab.get_volume())
+            assert stress[index] == pytest.approx(slope, abs=1e-6)
+
+
+def test_a_slab_for_whom_every_vector_is_a_period() -> None:
+    """A committee of ASE's calculators asks the cell what is periodic: then the vacuum has to be wide."""
+    slab = bulk("Cu", "fcc", a=3.7, cubic=True)
+    slab.pbc = [True, True, False]
+    slab.calc = UncertaintyCalculator(CalculatorCommittee([EMT(), EMT()]), dtype=torch.float64)
+    with pytest.raises(PropertyNotImplementedError, match="widen the vacuum"):
+        slab.get_stress()
+    slab.cell[2] *= 5
+    wide = slab.copy()
+    wide.calc = EMT()
+    np.testing.assert_allclose(slab.get_stress(), wide.get_stress(), atol=1e-9)
+
+
+def test_a_slab_relaxes_in_its_plane() -> None:
+    slab = bulk("Cu", "fcc", a=3.7, cubic=True)
+    slab.pbc = [True, True, False]
+    slab.cell[2] *= 5
+    slab.set_constraint(FixAtoms([0, 1]))
+    height, scaled = slab.cell[2].copy(), slab.get_scaled_positions()[0]
+    slab.calc = UncertaintyCalculator(CalculatorCommittee([EMT(), EMT()]), dtype=torch.float64)
+    before = np.abs(slab.get_stress()[[0, 1, 5]]).max()
+    BFGS(FrechetCellFilter(slab, mask=[1, 1, 0, 0, 0, 1]), logfile=None).run(fmax=1e-3, steps=60)  # pyright: ignore[reportArgumentType]
+    assert np.abs(slab.get_stress()[[0, 1, 5]]).max() < 0.1 * before
+    np.testing.assert_allclose(slab.cell[2], height, atol=1e-6)
+    np.testing.assert_allclose(slab.get_scaled_positions()[0], scaled, atol=1e-9)
 
 
 def test_a_method_without_energy_uncertainty() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Literal
 
 import ase
@@ -10,6 +11,7 @@ import torch
 
 from uqlib.attack.screening import uncertainty_of
 from uqlib.dynamics import Langevin, simulate, thermal_each
+from uqlib.dynamics.constraints import free_coordinates
 from uqlib.prediction import Predictor
 from uqlib.structures.datasets import Dataset
 
@@ -17,7 +19,8 @@ from uqlib.structures.datasets import Dataset
 def random_displacement(seeds: Dataset, *, scale: float, number: int, seed: int) -> list[ase.Atoms]:
     """`number` structures: the seeds in turn, each coordinate displaced by a Gaussian of standard deviation `scale` Å.
 
-    Raises ValueError for a number below 1 or a negative scale.
+    Coordinates that `FixAtoms` or `FixCartesian` hold stay. Raises ValueError for a number below 1, for a negative
+    scale, and for other constraints of ASE.
     """
     _check(number=number)
     if not scale >= 0:
@@ -26,7 +29,9 @@ def random_displacement(seeds: Dataset, *, scale: float, number: int, seed: int)
     found = []
     for k in range(number):
         atoms = _plain(seeds.atoms[k % len(seeds)], "random displacement")
-        atoms.positions += random.normal(scale=scale, size=atoms.positions.shape)
+        moves = random.normal(scale=scale, size=atoms.positions.shape)
+        free = free_coordinates([atoms], name="seeds")
+        atoms.positions += moves if free is None else moves * free.numpy()
         found.append(atoms)
     return found
 
@@ -87,8 +92,9 @@ def from_dynamics(
 
 
 def _plain(atoms: ase.Atoms, source: str) -> ase.Atoms:
-    """A copy without labels, velocities and what was known of the original."""
+    """A copy without labels, velocities and what was known of the original; constraints go along."""
     copy = ase.Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    copy.set_constraint(deepcopy(atoms.constraints))
     copy.info = {"source": source}
     return copy
 

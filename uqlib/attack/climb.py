@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from uqlib.attack.objective import Objective, Terms
+from uqlib.dynamics.constraints import free_coordinates
 from uqlib.prediction import Prediction, Predictor
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -48,6 +49,9 @@ def attack(
     Adam changes a displacement that is added to the seed geometry, in float64; neighbours are found anew at each step.
     Since it scales each Cartesian coordinate by itself, the path depends on how the seed lies in the axes.
 
+    Coordinates that `FixAtoms` or `FixCartesian` of ASE hold stay where they are. Under `strain` they go with the cell
+    and keep their fractional coordinates, as under the cell filters of ASE. What is returned carries the constraints.
+
     Args:
         seeds: where to start, molecules and periodic cells alike; labels are not looked at.
         train: what the predictor was trained on; its energies make the partition function.
@@ -65,8 +69,8 @@ def attack(
         there while the others go on; its last good structure says so in `info["stopped"]`.
 
     Raises:
-        ValueError: negative steps or displacement, a learning rate or temperature that is not positive; and what
-            `Batch.from_atoms` and the predictor refuse of the seeds.
+        ValueError: negative steps or displacement, a learning rate or temperature that is not positive; other
+            constraints of ASE; and what `Batch.from_atoms` and the predictor refuse of the seeds.
     """
     for name, value, fine in (
         ("steps", steps, steps >= 0),
@@ -86,8 +90,9 @@ def attack(
     leaves = [moves, stretch] if strain else [moves]
     optimiser = torch.optim.Adam(leaves, lr=learning_rate)
     record = _Record(seeds.atoms, steps)
+    free = free_coordinates(seeds.atoms, name="seeds")
     for step in range(steps + 1):
-        batch = record.drop_impossible(_moved(start, moves, stretch), step)
+        batch = record.drop_impossible(_moved(start, moves, stretch, free), step)
         if batch is None:
             break
         prediction = predictor.predict(batch.to(dtype))
@@ -106,13 +111,13 @@ def attack(
     return record.result()
 
 
-def _moved(start: Batch, moves: Tensor, stretch: Tensor) -> Batch:
+def _moved(start: Batch, moves: Tensor, stretch: Tensor, free: Tensor | None) -> Batch:
     """The seeds, displaced by `moves` (N, 3) Å and strained by the symmetric part of `stretch` (S, 3, 3) Å.
 
     `stretch` is the strain times the cube root of the volume: in these units one learning rate suits both. A structure
-    without a volume is not strained. The pairs are still those of the seeds.
+    without a volume is not strained. The pairs are still those of the seeds. `free` (N, 3): 1 for what may move.
     """
-    positions = start.positions + moves
+    positions = start.positions + (moves if free is None else moves * free.to(moves.device))
     if not stretch.requires_grad:
         return replace(start, positions=positions)
     volume = torch.linalg.det(start.cell).abs()[:, None, None]

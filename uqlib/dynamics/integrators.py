@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from uqlib.dynamics.constraints import without_drift
 from uqlib.dynamics.randomness import Noise, check_positive, thermal_variance
 from uqlib.structures.units import ANGSTROM_FS2_PER_EV_ANGSTROM_AMU, KB
 
@@ -28,6 +29,7 @@ class State:
     replica_of_atom: Tensor  # (N,)    0..L-1, sorted
     freedoms: Tensor  # (L,)    degrees of freedom that hold kinetic energy
     chain: Tensor | None = None  # (2, L, C)  positions (no unit) and velocities (1/fs) of a thermostat chain
+    free: Tensor | None = None  # (N, 3)  0 for coordinates that are held, else 1; None: all are free
 
     @property
     def kinetic_energy(self) -> Tensor:
@@ -51,6 +53,7 @@ class State:
             replica_of_atom=torch.repeat_interleave(sizes),
             freedoms=self.freedoms[replicas],
             chain=None if self.chain is None else self.chain[:, replicas],
+            free=None if self.free is None else self.free[atoms],
         )
 
 
@@ -79,7 +82,7 @@ class VelocityVerlet:
     """Constant energy (NVE). Swope, Andersen, Berens, Wilson, J. Chem. Phys. 76, 637 (1982)."""
 
     def begin(self, state: State) -> State:
-        return replace(state, freedoms=_without_drift(state.freedoms))
+        return replace(state, freedoms=_without_drift(state))
 
     def before(self, state: State, timestep: float, noise: Noise) -> State:
         return _drift(_kick(state, timestep / 2), timestep)
@@ -113,6 +116,8 @@ class Langevin:
         kept = math.exp(-self.friction * timestep)
         width = (thermal_variance(state.masses, self.temperature) * (1 - kept**2)).sqrt()
         pushed = kept * state.velocities + width * noise.draw().to(width.device)
+        if state.free is not None:
+            pushed = pushed * state.free
         return _drift(replace(state, velocities=pushed), timestep / 2)
 
     def after(self, state: State, timestep: float) -> State:
@@ -139,7 +144,7 @@ class NoseHoover:
 
     def begin(self, state: State) -> State:
         chain = state.positions.new_zeros(2, len(state.freedoms), self.links)
-        return replace(state, freedoms=_without_drift(state.freedoms), chain=chain)
+        return replace(state, freedoms=_without_drift(state), chain=chain)
 
     def before(self, state: State, timestep: float, noise: Noise) -> State:
         return _drift(_kick(self._half_step(state, timestep), timestep / 2), timestep)
@@ -195,6 +200,6 @@ def _drift(state: State, time: float) -> State:
     return replace(state, positions=state.positions + time * state.velocities)
 
 
-def _without_drift(freedoms: Tensor) -> Tensor:
+def _without_drift(state: State) -> Tensor:
     """Where total momentum is conserved (and zero), it holds no heat."""
-    return torch.where(freedoms > 3, freedoms - 3, freedoms)
+    return without_drift(state.freedoms, state.free, state.replica_of_atom)

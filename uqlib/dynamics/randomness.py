@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqlib.dynamics.constraints import free_coordinates
 from uqlib.structures.units import ANGSTROM_FS2_PER_EV_ANGSTROM_AMU, KB
 
 NOISE_BLOCK = 64  # steps for which a replica's random numbers are drawn at once
@@ -52,6 +53,8 @@ def generator(seed: int, purpose: str, replica: int) -> torch.Generator:
 def thermal(atoms: ase.Atoms, *, temperature: float, replicas: int, seed: int) -> list[ase.Atoms]:
     """Copies of a structure with velocities drawn from Maxwell and Boltzmann at `temperature` K, without drift.
 
+    Coordinates that `FixAtoms` or `FixCartesian` hold get none; ValueError for other constraints of ASE.
+
     Each copy has random numbers of its own: the first ten of a hundred are the ten that one would get alone.
     """
     check_positive(replicas=replicas)
@@ -67,8 +70,14 @@ def thermal_each(starts: Sequence[ase.Atoms], *, temperature: float, seed: int) 
         random = generator(seed, "velocities", replica)
         normal = torch.randn(len(atoms), 3, generator=random, dtype=torch.float64)
         velocities = normal * thermal_variance(masses, temperature).sqrt()
+        free = free_coordinates([atoms], name="atoms")
+        if free is not None:
+            velocities = velocities * free
         if len(atoms) > 1:
-            velocities = velocities - (masses * velocities).sum(0) / masses.sum()
+            drift = (masses * velocities).sum(0) / masses.sum()
+            if free is not None:  # it is conserved, and no heat, only along axes along which nothing is held
+                drift = torch.where(free.all(0), drift, 0.0)
+            velocities = velocities - drift
         copy = atoms.copy()
         copy.set_velocities(velocities.numpy() / ase.units.fs)
         copies.append(copy)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqlib.dynamics.constraints import free_coordinates
 from uqlib.dynamics.integrators import Integrator, State
 from uqlib.dynamics.pairs import SkinPairs
 from uqlib.dynamics.randomness import Noise
@@ -69,14 +70,23 @@ class Run:
             return torch.as_tensor(np.concatenate(rows), dtype=torch.float64, device=device)
 
         positions = numbers([atoms.positions for atoms in starts])
+        velocities = numbers([atoms.get_velocities() * ase.units.fs for atoms in starts])
+        freedoms, free = 3.0 * wide.atoms_per_structure.double(), free_coordinates(starts, name="starts")
+        if free is not None:  # held coordinates have no velocity, and no force or push will give them one
+            free = free.to(device)
+            velocities = velocities * free
+            freedoms = torch.zeros_like(freedoms).index_add(0, wide.structure_of_atom, free.sum(1))
+            if frozen := (freedoms == 0).nonzero()[:, 0].tolist():
+                raise ValueError(f"starts: constraints hold every atom of structure {frozen[0]}, expected some to move")
         self.state = integrator.begin(
             State(
                 positions=positions,
-                velocities=numbers([atoms.get_velocities() * ase.units.fs for atoms in starts]),
+                velocities=velocities,
                 forces=torch.zeros_like(positions),
                 masses=numbers([atoms.get_masses() for atoms in starts])[:, None],
                 replica_of_atom=wide.structure_of_atom,
-                freedoms=3.0 * wide.atoms_per_structure.double(),
+                freedoms=freedoms,
+                free=free,
             )
         )
         self.energy, self.uncertainty = positions.new_zeros(len(starts)), positions.new_zeros(wide.n_atoms)
@@ -162,8 +172,9 @@ class Run:
         self.unit = prediction.unit
         self.energy = prediction.energy.detach().double()
         self.uncertainty = prediction.force_uncertainty.detach().double()
-        self.state = replace(self.state, forces=prediction.forces.detach().double())
-        wrong = ~(self.state.forces.isfinite().all(-1) & self.uncertainty.isfinite())
+        forces, free = prediction.forces.detach().double(), self.state.free
+        self.state = replace(self.state, forces=forces if free is None else torch.where(free == 0, 0.0, forces))
+        wrong = ~(forces.isfinite().all(-1) & self.uncertainty.isfinite())
         places = {*self._places(wrong), *(~self.energy.isfinite()).nonzero()[:, 0].tolist()}
         self._end(dict.fromkeys(places, ("not finite", "energy, forces or uncertainty that are not finite")))
 

@@ -43,6 +43,9 @@ def simulate(
     not numbers, "uncertain" above `stop_above`. What it does depends on `seed` and on its place in `starts`, not on the
     other replicas (to round-off, since matrix products of different sizes are rounded differently).
 
+    Coordinates that `FixAtoms` or `FixCartesian` of ASE hold stay where they are, take no heat, and are not counted in
+    the temperature; what is returned carries these constraints on.
+
     Args:
         predictor: any; float32 or float64, say which by `dtype`.
         starts: S structures, Å. One that is listed twice runs twice.
@@ -62,7 +65,8 @@ def simulate(
         progress: show a bar.
 
     Raises:
-        ValueError: no structures, numbers out of range, a start that breaks a rule or has none of what it is about.
+        ValueError: no structures, numbers out of range, a start that breaks a rule or has none of what it is about,
+            other constraints of ASE, or constraints that hold all atoms.
         FileExistsError: `stream` holds trajectories already.
     """
     if not len(starts):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import ase
+import numpy as np
 import torch
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib.prediction import Predictor
+from uqlib.prediction import Prediction, Predictor
 from uqlib.structures.batch import Batch
+
+SAME_ENERGY = 1e-6  # eV/atom
 
 
 class UncertaintyCalculator(Calculator):
@@ -27,8 +31,11 @@ class UncertaintyCalculator(Calculator):
 
     ASE's own writers leave the uncertainties out. `error_bars.keep(atoms)` is a copy that has them in a file, too.
 
-    Stress is there for structures periodic in all directions. `dtype` is the predictor's own; for relaxations to tight
-    thresholds and for long dynamics take a predictor in float64.
+    Stress is there for structures with a periodic direction and a cell of three vectors. That of a slab or a wire is
+    for the volume of this cell, vacuum included, as in other codes. Cell filters with `mask=[1, 1, 0, 0, 0, 1]` relax a
+    slab in its plane. Elsewhere ASE's `PropertyNotImplementedError` says what is missing.
+
+    `dtype` is the predictor's own; for relaxations to tight thresholds and for long dynamics take one in float64.
 
     Calculations raise ValueError for elements that the predictor does not know, for positions that are not finite, for
     atoms on top of each other, and for what else `Batch.from_atoms` refuses.
@@ -81,3 +88,29 @@ class UncertaintyCalculator(Calculator):
         if prediction.stress is not None and structure.pbc.all():
             results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
         self.results = results
+        if "stress" in properties and "stress" not in results:
+            results["stress"] = self._stress_of_a_slab(structure, batch, prediction)
+
+    def _stress_of_a_slab(self, structure: ase.Atoms, batch: Batch, prediction: Prediction) -> np.ndarray:
+        """(6,) eV/Å³, of a cell with a volume that is periodic in some directions.
+
+        The pairs know which these are. Only the stress, which is a virial over a volume, asks for the other vectors.
+        """
+        if not structure.pbc.any():
+            raise PropertyNotImplementedError("stress: got a molecule, expected a periodic structure; set `atoms.pbc`")
+        if structure.cell.rank < 3:
+            raise PropertyNotImplementedError(
+                f"stress: got a cell without a volume, {np.asarray(structure.cell).tolist()} Å, periodic along "
+                f"{structure.pbc.tolist()}; give it the missing vectors, vacuum included: "
+                "`atoms.center(vacuum=10, axis=2)`, if it is the third"
+            )
+        cell = torch.as_tensor(np.asarray(structure.cell)[None]).to(batch.cell)
+        again = self.predictor.predict(replace(batch, cell=cell))
+        if again.stress is None:
+            raise PropertyNotImplementedError("stress: this predictor gives none, expected one that does")
+        if abs(float(again.energy[0] - prediction.energy[0])) > SAME_ENERGY * len(structure):
+            raise PropertyNotImplementedError(
+                f"stress: a {type(self.predictor).__name__} takes every vector of a cell for a period, and the energy "
+                "changes with those of the vacuum; widen the vacuum beyond its cutoff"
+            )
+        return full_3x3_to_voigt_6_stress(again.stress[0].double().cpu().numpy())

@@ -40,8 +40,9 @@ class VashishtaOracle:
         )
         copy = atoms.copy()
         copy.calc = calculator
+        forces = copy.get_forces(apply_constraint=False)  # atoms that are held have forces as well
         return labelled_copy(
-            atoms, energy=copy.get_potential_energy(), forces=copy.get_forces(), stress=copy.get_stress(voigt=False)
+            atoms, energy=copy.get_potential_energy(), forces=forces, stress=copy.get_stress(voigt=False)
         )
 
 
