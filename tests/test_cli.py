@@ -17,13 +17,16 @@ import pytest
 import samples
 import torch
 
+import uqlib
 from uqlib import __main__ as cli
 from uqlib import methods
 from uqlib.__main__ import main
 from uqlib.calibration import Calibrated, calibrate
 from uqlib.commands.train import recipe_of
+from uqlib.interfaces import error_bars
 from uqlib.metrics import mae
 from uqlib.networks import training
+from uqlib.networks.origin import fingerprint
 from uqlib.prediction import predict
 from uqlib.structures import datasets
 from uqlib.study import scoring
@@ -50,7 +53,15 @@ def test_help_in_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "uqlib", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "100"})
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("data ", "train ", "compare ", "predict ", "make book", "train --data ammonia --method ensemble"):
+    for words in (
+        "data ",
+        "train ",
+        "compare ",
+        "predict ",
+        "show ",
+        "make book",
+        "train --data ammonia --method ensemble",
+    ):
         assert words in done.stdout
 
 
@@ -151,13 +162,51 @@ def test_predict(model: Path, labelled: Path, tmp_path: Path) -> None:
     assert [p.name for p in out.parent.iterdir()] == ["predicted.xyz"]
     frames, data = list(ase.io.iread(out)), datasets.read(labelled)
     expected = predict(methods.load(model), data)
-    np.testing.assert_allclose([f.get_potential_energy() for f in frames], expected.energy, rtol=1e-9)
-    np.testing.assert_allclose(np.concatenate([f.get_forces() for f in frames]), expected.forces, atol=1e-6)
-    spread = np.concatenate([f.arrays["force_uncertainty"] for f in frames])
+    np.testing.assert_allclose([f.info["uqlib_energy"] for f in frames], expected.energy, rtol=1e-9)
+    np.testing.assert_allclose(np.concatenate([f.arrays["uqlib_forces"] for f in frames]), expected.forces, atol=1e-6)
+    spread = np.concatenate([f.arrays["uqlib_force_uncertainty"] for f in frames])
     np.testing.assert_allclose(spread, expected.force_uncertainty, atol=1e-6)
-    assert [f.info["energy_uncertainty"] for f in frames] == pytest.approx(expected.energy_uncertainty.tolist())  # pyright: ignore[reportOptionalMemberAccess]
-    assert frames[0].info["uncertainty_unit"] == "eV/Å"
-    np.testing.assert_allclose([f.info["REF_energy"] for f in frames], data.energies, rtol=1e-9)
+    assert [f.info["uqlib_energy_uncertainty"] for f in frames] == pytest.approx(expected.energy_uncertainty.tolist())  # pyright: ignore[reportOptionalMemberAccess]
+    assert frames[0].info["uqlib_unit"] == "eV/Å"
+    again = datasets.read(out)
+    np.testing.assert_allclose(again.energies, data.energies, rtol=1e-9, err_msg="labels stay labels")
+    np.testing.assert_allclose(again.forces, data.forces, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["extxyz", "traj", "db", "json"])
+def test_predict_into_other_files(model: Path, labelled: Path, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"predicted.{ending}"
+    assert main(["predict", str(model), str(labelled), "--out", str(out)]) == 0
+    data = datasets.read(labelled)
+    frames = error_bars.read(out)
+    np.testing.assert_allclose([f.get_potential_energy() for f in frames], data.energies)
+    expected = predict(methods.load(model), data).force_uncertainty
+    np.testing.assert_allclose(
+        np.concatenate([f.arrays["uqlib_force_uncertainty"] for f in frames]), expected, atol=1e-6
+    )
+
+
+def test_predictions_are_never_learnt(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The usual case: structures without labels, predicted, and then taken for a training set by mistake."""
+    bare = [samples.rattled(("NH3", "O2")[seed % 2], seed) for seed in range(20)]
+    ase.io.write(tmp_path / "bare.xyz", bare, format="extxyz")
+    out = tmp_path / "predicted.xyz"
+    assert main(["predict", str(model), str(tmp_path / "bare.xyz"), "--out", str(out)]) == 0
+    assert [frame.calc for frame in datasets.read(out).atoms] == [None] * 20
+    capsys.readouterr()
+    assert main(["train", "--data", str(out), "--method", "ensemble", *QUICK]) == 1
+    assert "have none" in capsys.readouterr().err
+
+
+def test_show(model: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(model)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("H N O", "5 Å", "eV/Å³", "mine/train, 21 structures", "calibration       none", uqlib.__version__):
+        assert words in printed
+    train = datasets.read(labelled).split(seed=0, by_group=True, train=21, valid=3, test=6)["train"]
+    assert fingerprint(train) in printed
+    assert main(["show", str(labelled)]) == 1
+    assert "not a file of uqlib" in capsys.readouterr().err
 
 
 def test_predict_with_a_calibrated_model(model: Path, labelled: Path, tmp_path: Path) -> None:
@@ -167,7 +216,8 @@ def test_predict_with_a_calibrated_model(model: Path, labelled: Path, tmp_path: 
     spreads = []
     for path in (model, tmp_path / "calibrated.uq"):
         assert main(["predict", str(path), str(labelled), "--out", str(tmp_path / "out.xyz")]) == 0
-        spreads.append(np.concatenate([f.arrays["force_uncertainty"] for f in ase.io.iread(tmp_path / "out.xyz")]))
+        frames = list(ase.io.iread(tmp_path / "out.xyz"))
+        spreads.append(np.concatenate([f.arrays["uqlib_force_uncertainty"] for f in frames]))
     ratio = spreads[1] / spreads[0]
     assert ratio.std() < 1e-5 * ratio.mean()
     assert abs(ratio.mean() - 1) > 0.01
@@ -177,8 +227,8 @@ def test_predict_without_labels(model: Path, tmp_path: Path) -> None:
     ase.io.write(tmp_path / "bare.xyz", [samples.rattled("NH3", 0), samples.rattled("O2", 1)], format="extxyz")
     assert main(["predict", str(model), str(tmp_path / "bare.xyz"), "--out", str(tmp_path / "out.xyz")]) == 0
     frame, _ = ase.io.iread(tmp_path / "out.xyz")
-    assert np.isfinite(frame.get_forces()).all()
-    assert "REF_energy" not in frame.info
+    assert np.isfinite(frame.arrays["uqlib_forces"]).all()
+    assert frame.calc is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +263,7 @@ def test_usage_that_argparse_refuses(arguments: list[str], capsys: pytest.Captur
         ("predict {mine} {mine} --out {folder}/out.xyz", 1, "not a file of uqlib"),
         ("predict {model} {none} --out {folder}/out.xyz", 1, "does not exist"),
         ("predict {model} {methane} --out {folder}/out.xyz", 1, "got [6], this network knows [1, 7, 8]"),
-        ("predict {model} {mine} --out {folder}/out.txt", 2, "expected an ending .xyz or .extxyz"),
+        ("predict {model} {mine} --out {folder}/out.txt", 2, "expected an ending .xyz, .extxyz, .traj, .db, .json"),
     ],
 )
 def test_failures_are_one_line(

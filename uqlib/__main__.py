@@ -21,6 +21,7 @@ examples:
   python -m uqlib study --only 'ammonia/0/*'                the study of the book, or a part of it: hours
   python -m uqlib loops --only 'ammonia/*'                  each method drives its own active learning: hours
   python -m uqlib predict mine.uq others.xyz --out predicted.xyz
+  python -m uqlib show mine.uq                              what a saved model was trained on, and its units
 
 The book that explains all this is built by `make book`, in the folder that this package came in.
 """

@@ -6,7 +6,7 @@ below.
 
 from types import ModuleType
 
-from . import compare, data, loops, predict, study, train
+from . import compare, data, loops, predict, show, study, train
 
 COMMANDS: dict[str, ModuleType] = {
     "data": data,
@@ -15,5 +15,6 @@ COMMANDS: dict[str, ModuleType] = {
     "study": study,
     "loops": loops,
     "predict": predict,
+    "show": show,
 }
 """In the order in which `--help` lists them."""
