@@ -65,7 +65,15 @@ def test_calibrations_are_told_in_their_order(tmp_path: Path) -> None:
     assert said.uncertainty_unit == "eV/Å", "nats no longer"
     assert said.fingerprint == fingerprint(data["train"])
     table = str(said)
-    for words in ("H N O", "4 Å", "eV/Å³", "scalar, fitted to", "isotonic, fitted to", said.fingerprint, "molecules"):
+    for words in (
+        "H N O",
+        "4 Å",
+        "eV/Å³",
+        "scalar, fitted to",
+        "isotonic, fitted to",
+        str(said.fingerprint),
+        "molecules",
+    ):
         assert words in table
     assert max(map(len, table.splitlines())) <= 100
 

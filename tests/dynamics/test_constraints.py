@@ -123,7 +123,7 @@ def test_degrees_of_freedom(integrator: Integrator, constraints: list, conserved
     found = run(starts, integrator, steps=1, predictor=Wells())
     count = start.get_number_of_degrees_of_freedom()
     left = count if isinstance(integrator, Langevin) else count - conserved
-    expected = [atoms.get_temperature() * count / left for atoms in starts]
+    expected = np.array([float(atoms.get_temperature()) for atoms in starts]) * count / left
     np.testing.assert_allclose(found.temperature[0], expected, rtol=1e-5)
 
 

@@ -47,6 +47,7 @@ def test_what_the_calculator_computed_survives(ending: str, tmp_path: Path) -> N
     again = error_bars.read(path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     for before, atoms, after in zip(frames, kept, again, strict=True):
+        assert before.calc is not None
         known = before.calc.results
         assert atoms.calc is None
         assert after.calc is None, "no label came of it"

@@ -107,7 +107,8 @@ def write(path: str | Path, frames: Iterable[ase.Atoms]) -> None:
         elif path.suffix == ".traj":
             ase.io.write(place, [_arrays_as_info(frame) for frame in frames])
         else:
-            with ase.db.connect(place) as database:
+            opened: Any = ase.db.connect(place)
+            with opened as database:
                 for frame in frames:
                     database.write(frame, data=_dropped(frame))
         storage.write_atomically(path, place.read_bytes())
@@ -118,9 +119,10 @@ def read(path: str | Path) -> list[ase.Atoms]:
     path = Path(path)
     _check_ending(path)
     if path.suffix not in (".db", ".json"):
-        frames: Any = ase.io.read(path, index=":", **({} if path.suffix == ".traj" else {"format": "extxyz"}))
+        frames: Any = ase.io.read(path, index=":", format="traj" if path.suffix == ".traj" else "extxyz")
         return [_info_as_arrays(frame, dict(frame.info)) for frame in frames]
-    with ase.db.connect(path) as database:
+    opened: Any = ase.db.connect(path)
+    with opened as database:
         return [_info_as_arrays(row.toatoms(), row.data) for row in database.select()]
 
 
