@@ -130,7 +130,8 @@ def gather() -> None:
     runs = {}
     for path in (ROOT / "book").glob("*.ipynb"):
         done = execute.executed_path(path.stem)
-        content = notebooks.with_address((done if done.exists() else path).read_text(encoding="utf-8"), url)
+        text = (done if done.exists() else path).read_text(encoding="utf-8")
+        content = notebooks.with_address(notebooks.with_asides(text, path.stem), url)
         wanted[Path("book") / path.name] = content.encode()
         runs[path.stem] = json.loads(content)["metadata"].get("uqlib", {}).get("claims", [])
     front = Path("book/index.md")

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asides
 import nbformat
 import notebooks
 from filelock import FileLock
@@ -65,9 +66,9 @@ def executed_path(name: str) -> Path:
 
 
 def digest(name: str) -> str:
-    """SHA-256 over the chapter's source and everything in `DEPENDENCIES`."""
+    """SHA-256 over the chapter's source, less its questions and live figures, and everything in `DEPENDENCIES`."""
     files = {path for pattern in DEPENDENCIES for path in notebooks.ROOT.glob(pattern)}
-    source = notebooks.source(name).read_bytes()
+    source = asides.without(notebooks.source(name).read_text(encoding="utf-8")).encode()
     unread = tuple(folder for folder, package in ONLY_WHERE_NAMED.items() if package.encode() not in source)
     total = hashlib.sha256(source)
     for path in sorted(files):

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import address
+import asides
 import claim_rules
 import nbformat
 import yaml
@@ -44,6 +45,11 @@ def with_address(text: str, url: str) -> str:
     for cell in cells:
         cell["source"] = wanted
     return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n" if cells else text
+
+
+def with_asides(text: str, name: str) -> str:
+    """A notebook's text (JSON) with the questions and live figures of `book/asides/<name>.toml`, and no others."""
+    return asides.placed(text, ROOT / "book" / "asides", name)
 
 
 def chapter_names() -> list[str]:
@@ -102,7 +108,7 @@ def faults(path: Path) -> list[str]:
     """What is wrong with a notebook, in words, with the remedy; empty if nothing is."""
     text = path.read_text(encoding="utf-8")
     try:
-        wanted = normal_form(text)
+        wanted = normal_form(with_asides(text, path.stem))
     except ValueError as error:
         return [str(error)]
     notebook = nbformat.v4.reads(text)
@@ -118,14 +124,14 @@ def _faults_of_form(notebook: nbformat.NotebookNode, normal: bool) -> list[str]:
         found.append("has outputs or execution counters")
     if len(notebook.cells) < 2 or notebook.cells[1].source != setup_cell():
         found.append("its second cell is not the set-up cell that all chapters share")
-    found = found or ["metadata, cell ids or the JSON layout differ from the normal form"]
+    found = found or ["questions, metadata, cell ids or the JSON layout differ from the normal form"]
     return [f"{fault}. Remedy: make format" for fault in found]
 
 
 def fix(path: Path) -> bool:
     """Bring a notebook into its normal form; tell whether it was changed."""
     text = path.read_text(encoding="utf-8")
-    wanted = normal_form(text)
+    wanted = normal_form(with_asides(text, path.stem))
     if text != wanted:
         path.write_text(wanted, encoding="utf-8")
     return text != wanted
