@@ -71,7 +71,7 @@ class Live:
     def markdown(self) -> str:
         """A heading, what to try, and an HTML tag around the sentence."""
         head = f' data-head="{self.head}"' if self.head else ""
-        return f'{self.title}\n\n<div class="live" data-figure="{self.figure}"{head}>\n\n*{self.words}*\n\n</div>'
+        return f'{self.title.strip()}\n\n<div class="live" data-figure="{self.figure}"{head}>\n\n*{self.words}*\n\n</div>'
 
 
 def read(folder: Path, chapter: str) -> tuple[list[Question], list[Live]]:

@@ -10,7 +10,8 @@
   const FEWEST = 4;
   const MOST = 80;
   const STEPS = 1000;
-  const SLICE = 12; // ms
+  const SLICE = 24; // ms of training between two chances for the page to answer the reader
+  const PICTURE = 120; // ms between two pictures of an unfinished training
   const RANGE = { x: [-0.75, 0.75], y: [-0.15, 0.8] };
   const signed = (value, digits) => value.toFixed(digits).replace('-', '−');
 
@@ -19,7 +20,8 @@
       this.root = root;
       this.kind = KINDS[root.dataset.head];
       this.start = { members: this.kind.members, width: 24, noise: 1, weight: 0.01 };
-      this.frame = null;
+      this.timer = null;
+      this.drawn = 0;
       this.build();
       this.reset();
     }
@@ -156,19 +158,23 @@
     }
 
     schedule() {
-      if (this.frame === null && this.root.dataset.state === 'learning') this.frame = requestAnimationFrame(() => this.slice());
+      if (this.timer === null && this.root.dataset.state === 'learning') this.timer = setTimeout(() => this.slice(), 0);
     }
 
     slice() {
-      this.frame = null;
-      const end = performance.now() + SLICE;
+      this.timer = null;
+      const start = performance.now();
       let done = false;
-      while (!done && performance.now() < end) done = this.training.advance();
-      if (done) this.finish();
-      else {
-        if (!matchMedia('(prefers-reduced-motion: reduce)').matches) this.draw();
-        this.schedule();
+      while (!done && performance.now() < start + SLICE) done = this.training.advance();
+      if (done) {
+        this.finish();
+        return;
       }
+      if (start > this.drawn + PICTURE && !matchMedia('(prefers-reduced-motion: reduce)').matches) {
+        this.drawn = start;
+        requestAnimationFrame(() => this.draw());
+      }
+      if (this.visible) this.schedule();
     }
 
     // Whatever is left of the training, at once: before the page is printed.
