@@ -69,9 +69,10 @@ class Live:
     head: str = ""
 
     def markdown(self) -> str:
-        """A heading, what to try, and an HTML tag around the sentence."""
+        """What to try, and an HTML tag around the sentence."""
         head = f' data-head="{self.head}"' if self.head else ""
-        return f'{self.title.strip()}\n\n<div class="live" data-figure="{self.figure}"{head}>\n\n*{self.words}*\n\n</div>'
+        tag = f'<div class="live" data-figure="{self.figure}"{head}>'
+        return f"{self.title.strip()}\n\n{tag}\n\n*{self.words}*\n\n</div>"
 
 
 def read(folder: Path, chapter: str) -> tuple[list[Question], list[Live]]:

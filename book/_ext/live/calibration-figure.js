@@ -38,7 +38,7 @@
       this.left = new Plot({ height: 280, x: [0, 1], y: [0, 1], xTicks: shares, yTicks: shares, ...words });
       this.right = new Plot({
         height: 280, x: [-2, 2], y: [0, 4], xTicks: [-2, -1, 0, 1, 2], yTicks: [0, 1, 2, 3, 4],
-        xLabel: 'log₂ of the factor', yLabel: 'score less its lowest',
+        xNames: ['¼', '½', '1', '2', '4'], xLabel: 'factor', yLabel: 'score less its lowest',
       });
       this.left.svg.setAttribute('role', 'img');
       this.right.svg.setAttribute('role', 'img');

@@ -146,8 +146,9 @@
       if (best === null || bic < best.bic) best = { bic, parts, zero: -likelihood / points.length };
     }
     const strange = (p) => -logSum(best.parts.map((part) => logDensity(part, p))) - best.zero;
-    return { score: features(training, where, false).map((row) => strange(place(row))), count: best.parts.length };
+    const score = features(training, where, false).map((row) => strange(place(row)));
+    return { score, count: best.parts.length, likelihood: -best.zero };
   }
 
-  Object.assign(window.uqlive, { rigidity, mixture });
+  Object.assign(window.uqlive, { features, rigidity, mixture });
 })();

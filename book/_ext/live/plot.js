@@ -13,8 +13,8 @@
 
   class Plot {
     // Ranges are [low, high] in the units of the data; with `log` the y axis is logarithmic.
-    constructor({ height, x, y, log = false, xTicks, yTicks, xLabel, yLabel }) {
-      Object.assign(this, { height, x, y, log, xTicks, yTicks, xLabel, yLabel, width: 0 });
+    constructor({ height, x, y, log = false, xTicks, xNames = xTicks, yTicks, xLabel, yLabel }) {
+      Object.assign(this, { height, x, y, log, xTicks, xNames, yTicks, xLabel, yLabel, width: 0 });
       this.svg = shape('svg', { class: 'live-plot', height });
       this.clip = `live-clip-${(count += 1)}`;
       this.window = shape('rect', {}, shape('clipPath', { id: this.clip }, shape('defs', {}, this.svg)));
@@ -35,10 +35,10 @@
       }
       this.axes.replaceChildren();
       shape('rect', { x: MARGIN.left, y: MARGIN.top, width: w, height: h, class: 'live-frame' }, this.axes);
-      for (const tick of this.xTicks) {
+      for (const [number, tick] of this.xTicks.entries()) {
         const at = this.px(tick);
         shape('line', { x1: at, x2: at, y1: MARGIN.top + h, y2: MARGIN.top + h + 4 }, this.axes);
-        this.text(`${tick}`.replace('-', '−'), { x: at, y: MARGIN.top + h + 16, 'text-anchor': 'middle' });
+        this.text(`${this.xNames[number]}`.replace('-', '−'), { x: at, y: MARGIN.top + h + 16, 'text-anchor': 'middle' });
       }
       for (const tick of this.yTicks) {
         const at = this.py(tick);
