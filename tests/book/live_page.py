@@ -16,8 +16,11 @@ scripts: Callable[[str], list[str]] = runpy.run_path(str(EXTENSION))["scripts"]
 def write(folder: Path, body: str, name: str = "index.html") -> Path:
     """Write the page and its scripts into a folder; returns the page's path."""
     shutil.copytree(EXTENSION.parent / "live", folder / "live", dirs_exist_ok=True)
+    shutil.copy(ROOT / "book" / "logo.svg", folder)
     tags = "".join(f'<script src="live/{script}" defer></script>' for script in scripts(body))
-    head = f'<meta charset="utf-8">{POLICY}<link rel="icon" href="data:,"><link rel="stylesheet" href="live/live.css">'
+    head = (
+        f'<meta charset="utf-8">{POLICY}<link rel="icon" href="logo.svg"><link rel="stylesheet" href="live/live.css">'
+    )
     width = '<meta name="viewport" content="width=device-width">'
     page = folder / name
     page.write_text(f'<!DOCTYPE html><html lang="en"><title>live</title>{head}{width}{tags}{body}', encoding="utf-8")
