@@ -236,6 +236,26 @@ def test_page_opens_from_a_disk(name: str, page: Page) -> None:
     assert listener.problems == []
 
 
+@pytest.mark.parametrize("name", pages_with('class="live"'))
+def test_live_figures_come_to_life(name: str, page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{address}/{name}")
+    page.locator(".live").scroll_into_view_if_needed()
+    page.locator('.live[data-state="done"]').wait_for()
+    assert page.locator(".live-numbers").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 391
+
+
+@pytest.mark.parametrize("name", pages_with('class="quiz"'))
+def test_questions_become_buttons(name: str, page: Page, address: str) -> None:
+    page.goto(f"{address}/{name}")
+    for quiz in page.locator(".quiz").all():
+        assert not quiz.locator("details").evaluate("(fold) => fold.open")
+        quiz.locator("button").nth(int(quiz.get_attribute("data-right") or 0) - 1).click()
+        assert quiz.get_attribute("data-answered") == "right"
+        assert quiz.locator("details").evaluate("(fold) => fold.open")
+
+
 def test_no_page_names_a_repository_that_nobody_knows() -> None:
     assert pages_with("OWNER/REPOSITORY") == []
 
