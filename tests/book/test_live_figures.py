@@ -7,6 +7,7 @@ from typing import Any
 import live_page
 import pytest
 from browser import Listener, chromium, served
+from live_page import by_itself, learnt, place
 from playwright.sync_api import Browser, Locator, Page
 
 HEADS = ("ensemble", "mve", "evidential", "mixture", "llpr")
@@ -45,19 +46,6 @@ def opened(page: Page, folder: Path, name: str) -> Locator:
     return learnt(page)
 
 
-def by_itself(page: Page) -> Locator:
-    """The figure, when it has done, slice by slice."""
-    page.locator('.live[data-state="done"]').wait_for()
-    return page.locator(".live")
-
-
-def learnt(page: Page) -> Locator:
-    """The figure after the rest of its training, at once: a busy machine is slow with pictures."""
-    root = page.locator(".live[data-state]")
-    root.evaluate("(root) => root.figure.complete && root.figure.complete()")
-    return root
-
-
 def data(root: Locator, name: str) -> float:
     """A number that the figure states."""
     return float(root.get_attribute(f"data-{name}") or "nan")
@@ -71,16 +59,6 @@ def key(root: Locator, x: float) -> float:
 def mean(root: Locator, x: float) -> float:
     """The prediction at x in Å, in eV."""
     return root.evaluate("(root, i) => root.figure.seen.mean[i]", round((x + 0.75) / 0.01))
-
-
-def place(root: Locator, x: float, y: float) -> tuple[float, float]:
-    """Where in the window a point of the upper panel is."""
-    code = """(root, [x, y]) => {
-        const { upper } = root.figure;
-        const box = upper.svg.getBoundingClientRect();
-        return [box.left + upper.px(x), box.top + upper.py(y)];
-    }"""
-    return tuple(root.evaluate(code, [x, y]))
 
 
 def points(root: Locator) -> list[list[float]]:
