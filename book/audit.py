@@ -40,7 +40,9 @@ SSE = {
     "NPY_DISABLE_CPU_FEATURES": f"AVX2 FMA3 {AVX512}",
 }
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": AVX512}
-ONE, TWO = {"UQLIB_THREADS": "1"}, {"UQLIB_THREADS": "2"}
+ONE = {"UQLIB_THREADS": "1"}
+# Several chapters run at a time: threads that wait for each other had better sleep than spin on cores others need.
+TWO = {"UQLIB_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 COMPATIBLE, MKL_AVX2 = {"MKL_CBWR": "COMPATIBLE"}, {"MKL_CBWR": "AVX2"}
 
 VARIANTS: dict[str, dict[str, str]] = {
