@@ -231,6 +231,38 @@ def test_predict_without_labels(model: Path, tmp_path: Path) -> None:
     assert frame.calc is None
 
 
+def test_the_model_says_its_type(model: Path, labelled: Path, tmp_path: Path) -> None:
+    """One in float64 needs no option, on whatever device there is, in batches as small as one likes."""
+    exact: Any = methods.load(model).to("float64")  # pyright: ignore[reportAttributeAccessIssue]
+    exact.save(tmp_path / "exact.uq")
+    out = tmp_path / "out.xyz"
+    options = ["--device", "auto", "--memory", "1e-6"]
+    assert main(["predict", str(tmp_path / "exact.uq"), str(labelled), "--out", str(out), *options]) == 0
+    found = np.concatenate([frame.get_forces() for frame in ase.io.iread(out)])
+    np.testing.assert_allclose(found, predict(exact, datasets.read(labelled), device="cpu").forces, atol=1e-7)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --data {mine} --method gmm",
+        "compare --data {mine}",
+        "predict {model} {mine} --out {out}",
+        "study --scale teaching --out {out}",
+    ],
+)
+def test_a_gpu_that_is_not_there(
+    model: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    words = command.format(mine=labelled, model=model, out=tmp_path / "out.xyz").split()
+    assert main([*words, "--device", "cuda"]) == 2
+    assert "--device: got 'cuda', but torch sees no GPU" in capsys.readouterr().err
+    assert not (tmp_path / "out.xyz").exists()
+    assert main([*words, "--device", "gpu"]) == 2
+    assert '--device: got \'gpu\', expected "auto", "cpu", "cuda"' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["nonsense"], ["train"], ["train", "--data", "x", "--method", "none"],

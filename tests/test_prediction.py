@@ -10,9 +10,13 @@ import samples
 import torch
 from samples import batch_of, crystal, rattled
 
+from uqlib.methods.shared.committee import Committee
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.prediction import Method, Prediction, Predictor, predict
+from uqlib.networks.memory import bytes_per_pair
+from uqlib.prediction import Method, Prediction, Predictor, placed, predict
 from uqlib.structures.batch import Batch
+from uqlib.structures.datasets import Dataset
+from uqlib.study.costs import peak_memory
 
 STRUCTURES = [rattled("NH3", 0), crystal(), ase.Atoms("O"), crystal(cubic=False), rattled("H2O", 1)]
 
@@ -114,10 +118,14 @@ def test_predictions_of_wrong_shape(change: dict[str, Any], words: str) -> None:
 class Counting:
     """The smallest predictor: atoms have index numbers for everything, and no energy uncertainty."""
 
-    cutoff = 3.0
+    cutoff, dtype, device = 3.0, torch.float64, torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.seen: list[Batch] = []
 
     def predict(self, batch: Batch) -> Prediction:
         assert batch.cutoff == self.cutoff
+        self.seen.append(batch)
         index = torch.arange(batch.n_atoms, dtype=batch.positions.dtype)
         return Prediction(
             energy=batch.atoms_per_structure.double(),
@@ -131,10 +139,53 @@ def test_a_whole_data_set() -> None:
     data, predictor = samples.dataset(), Counting()
     assert isinstance(predictor, Predictor)
     assert not isinstance(predictor, Method)
-    p = predict(predictor, data, batch_size=3, dtype=torch.float64)
+    p = predict(predictor, data, batch_size=3)
     assert p.energy.tolist() == [len(atoms) for atoms in data.atoms]
     assert p.forces.shape == data.forces.shape
     assert p.forces.dtype == torch.float64
     assert p.energy_uncertainty is None
     assert p.stress is None
     assert p.unit == "nats"
+
+
+def test_batches_are_as_large_as_memory_allows() -> None:
+    """Counted in pairs, whatever their number of structures; the results do not depend on it."""
+    data = samples.dataset({"train": 40})
+    model = samples.small_network()
+    network = Committee([model, samples.small_network(seed=1)])
+    whole = predict(network, data)
+    counting = Counting()
+    predict(counting, data, max_pairs=60)
+    assert max(batch.n_pairs for batch in counting.seen) <= 60
+    assert sum(batch.n_structures for batch in counting.seen) == 40
+    assert len(counting.seen) > 5
+    for limit in ({"max_pairs": 60}, {"memory": 60 * bytes_per_pair(model) / 1e9}, {"batch_size": 7}):
+        found = predict(network, data, **limit)  # pyright: ignore[reportArgumentType]
+        torch.testing.assert_close(found.forces, whole.forces, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found.energy, whole.energy, rtol=1e-12, atol=1e-9)
+    with pytest.raises(ValueError, match=r"max_pairs, memory: got 60 and 0\.1, expected one of the two"):
+        predict(network, data, max_pairs=60, memory=0.1)
+    with pytest.raises(ValueError, match="memory: got -1, expected GB above 0"):
+        predict(network, data, memory=-1)
+
+
+def test_the_peak_of_large_cells_is_bounded() -> None:
+    """Ten times the structures, the same memory, counted from the operations."""
+    network = Committee([samples.small_network(seed=seed) for seed in range(2)])
+    few, many = (samples.dataset({"train": number}) for number in (12, 120))
+
+    def peak(data: Dataset) -> int:
+        data.batch(cutoff=network.cutoff, dtype=network.dtype)  # its pairs are no part of the question
+        return peak_memory(lambda: predict(network, data, max_pairs=150))
+
+    assert peak(many) < 1.5 * peak(few)
+
+
+def test_who_cannot_be_moved_says_so() -> None:
+    data, counting = samples.dataset(), Counting()
+    assert placed(counting) is counting
+    assert placed(counting, dtype="float64", device="cpu") is counting
+    with pytest.raises(TypeError, match=r"a Counting in torch\.float64 on cpu cannot be brought to torch.float32"):
+        predict(counting, data, dtype="float32")
+    with pytest.raises(TypeError, match=r"predictor: got a PaiNN, expected what `Method\.fit` returns"):
+        predict(samples.small_network(), data)  # pyright: ignore[reportArgumentType]

@@ -6,14 +6,18 @@ the only place where forces are made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from uqlib.common.devices import as_device, as_dtype, same_place
+from uqlib.networks.memory import UNKNOWN, most_pairs
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
+from uqlib.structures.pieces import pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +64,25 @@ class Prediction:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """A fitted potential with uncertainties."""
+    """A fitted potential with uncertainties. It says what its batches have to be; nobody has to tell it.
+
+    One that can be moved has `to`, as in `to("cuda")` or `to("cuda", torch.float64)`, which returns a copy. One that
+    knows how much memory it takes has `bytes_per_pair`.
+    """
 
     @property
     def cutoff(self) -> float:
         """Å, of the neighbour pairs it wants to see."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the positions it wants to see."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """On which the batch has to be."""
         ...
 
     def predict(self, batch: Batch) -> Prediction:
@@ -81,14 +99,88 @@ class Method(Protocol):
         ...
 
 
-def predict(
-    predictor: Predictor, data: Dataset, *, batch_size: int = 100, dtype: torch.dtype = torch.float32
-) -> Prediction:
-    """A whole data set, a batch at a time, as one `Prediction` without gradients."""
-    parts = [
-        predictor.predict(data.batch(chosen, cutoff=predictor.cutoff, dtype=dtype))
-        for chosen in torch.arange(len(data)).split(batch_size)
+def placed(
+    predictor: Predictor, *, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+) -> Predictor:
+    """The predictor itself where nothing else is asked for, or a copy on that device or in that floating-point type.
+
+    Raises:
+        TypeError: no predictor at all, or one that cannot be moved and should be.
+        ValueError: a device that is not there ("auto": a GPU if there is one), a type other than float32 and float64.
+    """
+    if not isinstance(predictor, Predictor):
+        raise TypeError(
+            f"predictor: got a {type(predictor).__name__}, expected what `Method.fit` returns, with `predict`, "
+            "`cutoff`, `dtype` and `device`; fit the method first"
+        )
+    wanted = [
+        None if device is None or same_place(found := as_device(device), predictor.device) else found,
+        None if dtype is None or (kind := as_dtype(dtype)) == predictor.dtype else kind,
     ]
+    moves = [value for value in wanted if value is not None]
+    if moves and not hasattr(predictor, "to"):
+        raise TypeError(
+            f"predictor: a {type(predictor).__name__} in {predictor.dtype} on {predictor.device} cannot be brought to "
+            f"{' and '.join(map(str, moves))}, it has no `to`; leave device and dtype out"
+        )
+    movable: Any = predictor
+    return movable.to(*moves) if moves else predictor
+
+
+def pieces_for(
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    structures: int = 100,
+    max_pairs: int | None = None,
+    memory: float | None = None,
+) -> Iterator[Batch]:
+    """All of `data` as batches that `predictor` takes, of at most `structures` structures, and no larger than fits.
+
+    Limits as in `predict`; labels go along.
+    """
+    if max_pairs is None:
+        of_pair = getattr(predictor, "bytes_per_pair", UNKNOWN)
+        max_pairs = most_pairs(of_pair, predictor.device, memory=memory)
+    elif memory is not None:
+        raise ValueError(f"max_pairs, memory: got {max_pairs} and {memory}, expected one of the two limits")
+    options = {"cutoff": predictor.cutoff, "dtype": predictor.dtype, "device": predictor.device}
+    return pieces(data, structures=structures, max_pairs=max_pairs, **options)
+
+
+def predict(
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    batch_size: int = 100,
+    max_pairs: int | None = None,
+    memory: float | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+) -> Prediction:
+    """A whole data set, a batch at a time, as one `Prediction` on the CPU, without gradients.
+
+    Args:
+        predictor: any.
+        data: structures; labels are not looked at.
+        batch_size: structures in a batch, at most.
+        max_pairs: directed pairs of neighbours in a batch, at most; a structure with more is a batch of its own.
+        memory: the same limit in GB, as nearly as it is known; None: 0.6, or a quarter of what is free if that is less,
+            and on a GPU half of what is free there.
+        dtype: None: the predictor's own; otherwise it is brought to this one.
+        device: None: the one that the predictor is on; otherwise it is brought to this one; "auto": a GPU if there is
+            one.
+
+    Raises:
+        ValueError: limits out of range, or what `placed` and the predictor refuse.
+    """
+    predictor = placed(predictor, device=device, dtype=dtype)
+    found = pieces_for(predictor, data, structures=batch_size, max_pairs=max_pairs, memory=memory)
+    return joined([_on_cpu(predictor.predict(batch)) for batch in found])
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """Predictions of several batches as one."""
 
     def join(name: str) -> Tensor | Parts | None:
         values = [getattr(part, name) for part in parts]
@@ -98,5 +190,16 @@ def predict(
             )
         return None if values[0] is None else torch.cat(values)
 
-    names = [field.name for field in fields(Prediction) if field.name != "unit"]
-    return Prediction(**{name: join(name) for name in names}, unit=parts[0].unit)  # pyright: ignore[reportArgumentType]
+    return Prediction(**{name: join(name) for name in TENSORS}, unit=parts[0].unit)  # pyright: ignore[reportArgumentType]
+
+
+TENSORS = [field.name for field in fields(Prediction) if field.name != "unit"]
+
+
+def _on_cpu(prediction: Prediction) -> Prediction:
+    def move(value: Any) -> Any:
+        if isinstance(value, Parts):
+            return Parts(aleatoric=move(value.aleatoric), epistemic=move(value.epistemic))
+        return value if value is None else value.cpu()
+
+    return replace(prediction, **{name: move(getattr(prediction, name)) for name in TENSORS})

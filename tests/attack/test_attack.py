@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import ase
@@ -50,6 +50,8 @@ class Springs:
     stiffness: float = 5.0
     nan_beyond: float = math.inf
     unit: Literal["eV/Å", "nats"] = "eV/Å"
+    dtype: torch.dtype = torch.float64
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def predict(self, batch: Batch) -> Prediction:
         i, j = batch.pairs

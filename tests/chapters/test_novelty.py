@@ -1,7 +1,7 @@
 """The novelty beside an uncertainty: exact answers for predictors whose errors and uncertainties are made up."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ase
 import numpy as np
@@ -30,6 +30,8 @@ class MadeUp:
 
     factor: float
     cutoff: float = 5.0
+    dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def predict(self, batch: Batch) -> Prediction:
         assert batch.energy is not None

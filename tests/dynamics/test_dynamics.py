@@ -58,7 +58,7 @@ NETWORKS = Committee([copy.deepcopy(samples.small_network(seed=seed)) for seed i
 class Pairwise:
     """E = Σ k/2 (d - length)² within the cutoff of bonded pairs; uncertainty is the distance from the origin."""
 
-    cutoff = CUTOFF
+    cutoff, dtype, device = CUTOFF, torch.float64, torch.device("cpu")
 
     def __init__(self, *, length: float = 1.2, stiffness: float = 20.0) -> None:
         self.length, self.stiffness = length, stiffness

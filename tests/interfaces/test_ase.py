@@ -32,7 +32,7 @@ PREDICTOR = Committee([copy.deepcopy(samples.small_network(seed=seed)) for seed 
 class Spring:
     """E = Σ (d - 1.2)² over pairs; atoms at larger distances are less certain. No stress, no energy uncertainty."""
 
-    cutoff = samples.CUTOFF
+    cutoff, dtype, device = samples.CUTOFF, torch.float64, torch.device("cpu")
 
     def predict(self, batch: Batch) -> Prediction:
         i, j = batch.pairs
@@ -248,7 +248,7 @@ def test_atoms_that_must_be_refused(calculator: UncertaintyCalculator) -> None:
 
 
 def test_what_is_no_predictor() -> None:
-    with pytest.raises(TypeError, match=r"predictor: got PaiNN, expected what `Method\.fit` returns"):
+    with pytest.raises(TypeError, match=r"predictor: got a PaiNN, expected what `Method\.fit` returns"):
         UncertaintyCalculator(samples.small_network())  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"in torch\.float32, this network in torch\.float64"):
         UncertaintyCalculator(PREDICTOR).get_potential_energy(rattled("NH3", 0))

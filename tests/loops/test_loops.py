@@ -323,7 +323,7 @@ def test_rules_side_by_side() -> None:
     from uqlib.dynamics import VelocityVerlet, simulate
 
     class Free:
-        cutoff = samples.CUTOFF
+        cutoff, dtype, device = samples.CUTOFF, torch.float32, torch.device("cpu")
 
         def predict(self, batch: Any) -> Any:
             from uqlib.prediction import Prediction

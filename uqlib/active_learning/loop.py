@@ -13,6 +13,7 @@ from typing import Any
 
 import ase
 import numpy as np
+import torch
 
 from uqlib import calibration
 from uqlib.active_learning.history import Generation, History, generation_folder, predictor_path
@@ -21,7 +22,7 @@ from uqlib.active_learning.measures import Measure
 from uqlib.active_learning.proposals import Candidates, Proposal
 from uqlib.common.storage import write_atomically
 from uqlib.oracles import Oracle
-from uqlib.prediction import Method, Predictor
+from uqlib.prediction import Method, Predictor, placed
 from uqlib.structures.datasets import Dataset
 
 
@@ -57,6 +58,7 @@ class ActiveLearning:
         measures: Mapping[str, Measure] | None = None,
         executor: Executor | None = None,
         progress: bool = True,
+        device: str | torch.device | None = None,
     ) -> History:
         """Run all generations, or those that `folder` does not hold yet.
 
@@ -68,6 +70,8 @@ class ActiveLearning:
             measures: name -> what to follow; taken of every generation's predictor.
             executor: labels there, in parallel; None: here, one by one.
             progress: bars for training and labelling.
+            device: where networks are trained and geometries are looked for, "auto" for a GPU if there is one; None: as
+                the method's recipe says. It is no part of what `folder` holds.
 
         Geometries that cannot be labelled are recorded and skipped. A generation for which nothing is worth a label
         ends the run early.
@@ -78,10 +82,11 @@ class ActiveLearning:
         folder = Path(folder)
         _claim(folder, {"recipe": _described(self), "seed": seed, "train": _named(train), "valid": _named(valid)})
         store = LabelStore(folder / "labels" if label_folder is None else label_folder, self.oracle)
+        where = _device_of(self.method) if device is None else device
         generations: list[Generation] = []
         added: list[tuple[ase.Atoms, ...]] = []
         for number in range(self.generations + 1):
-            predictor = self._fitted(train, valid, seed, folder, number, progress)
+            predictor = placed(self._fitted(train, valid, seed, folder, number, progress, device), device=where)
             new: list[ase.Atoms] = []
             if number < self.generations:
                 candidates = self._candidates(predictor, train, seed, folder, number)
@@ -113,13 +118,21 @@ class ActiveLearning:
         return History(generations=tuple(generations), added=tuple(added), folder=folder)
 
     def _fitted(
-        self, train: Dataset, valid: Dataset, seed: int, folder: Path, number: int, progress: bool
+        self,
+        train: Dataset,
+        valid: Dataset,
+        seed: int,
+        folder: Path,
+        number: int,
+        progress: bool,
+        device: str | torch.device | None,
     ) -> Predictor:
         """This generation's predictor, always as its file says, so that a resumed run computes with the same."""
         path = predictor_path(folder, number)
         checkpoints = path.parent / "checkpoints"
         if not path.exists():
-            fit: Any = _with_checkpoints(self.method, checkpoints).fit
+            method = _changed(self.method, checkpoints=checkpoints)
+            fit: Any = (method if device is None else _changed(method, device=device)).fit
             options = {"progress": progress} if "progress" in inspect.signature(fit).parameters else {}
             fit(train, valid, seed=derived_seed(seed, number, 0), **options).save(path)
         shutil.rmtree(checkpoints, ignore_errors=True)  # they have served
@@ -141,14 +154,19 @@ class ActiveLearning:
         return _with(train, to_train), _with(valid, to_valid)
 
 
-def _with_checkpoints(method: Method, folder: Path | None) -> Any:
-    """The recipe with another place for its checkpoints, where it, or the recipe inside it, has one."""
+def _changed(method: Method, **options: Any) -> Any:
+    """The recipe with other `checkpoints` or another `device`, where it, or the recipe inside it, has such a thing."""
     recipe: Any = method
     names = set(getattr(recipe, "__dataclass_fields__", ()))
-    changes: dict[str, Any] = {"checkpoints": folder} if "checkpoints" in names else {}
+    changes: dict[str, Any] = {name: value for name, value in options.items() if name in names}
     if "method" in names:
-        changes["method"] = _with_checkpoints(recipe.method, folder)
+        changes["method"] = _changed(recipe.method, **options)
     return replace(recipe, **changes) if changes else recipe
+
+
+def _device_of(method: Any) -> str | torch.device | None:
+    """Where the recipe, or the recipe inside it, trains; None where neither says."""
+    return getattr(method, "device", None) or (_device_of(method.method) if hasattr(method, "method") else None)
 
 
 def _geometry(atoms: ase.Atoms) -> dict[str, Any]:
@@ -173,7 +191,7 @@ def derived_seed(seed: int, number: int, purpose: int) -> int:
 
 def _described(recipe: ActiveLearning) -> str:
     """The recipe in words, without what does not change its result."""
-    method = _with_checkpoints(recipe.method, None)
+    method = _changed(recipe.method, checkpoints=None)
     return repr(
         (method, identity(recipe.oracle), recipe.propose, recipe.generations, recipe.labels, recipe.valid_share)
     )

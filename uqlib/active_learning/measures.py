@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +11,13 @@ import torch
 
 from uqlib import metrics
 from uqlib.calibration import Calibrated
+from uqlib.common.devices import Target, targets
 from uqlib.dynamics import Langevin, Rule, Trajectories, simulate, thermal
 from uqlib.methods.shared.distances import FeaturePredictor
 from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.methods.shared.likelihoods import SelfAssessing
 from uqlib.networks.evaluation import OtherNetwork, evaluate
-from uqlib.networks.painn import PaiNN
+from uqlib.networks.painn import PaiNN, moved
 from uqlib.prediction import Prediction, Predictor, predict
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -124,8 +124,16 @@ class _Network:
     def cutoff(self) -> float:
         return self.model.cutoff
 
-    def to(self, target: torch.dtype | torch.device | str) -> _Network:
-        return _Network(model=copy.deepcopy(self.model).to(target))
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def to(self, *target: Target) -> _Network:
+        return _Network(model=moved(self.model, *targets(target)))
 
     def predict(self, batch: Batch) -> Prediction:
         found = evaluate(self.model, batch)

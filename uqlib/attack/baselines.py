@@ -12,7 +12,7 @@ import torch
 from uqlib.attack.screening import uncertainty_of
 from uqlib.dynamics import Langevin, simulate, thermal_each
 from uqlib.dynamics.constraints import free_coordinates
-from uqlib.prediction import Predictor
+from uqlib.prediction import Predictor, placed
 from uqlib.structures.datasets import Dataset
 
 
@@ -47,7 +47,8 @@ def from_dynamics(
     seed: int,
     every: int = 10,
     timestep: float = 0.5,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
 ) -> list[ase.Atoms]:
     """`number` frames of Langevin dynamics on the predictor's forces; fewer where there are fewer.
 
@@ -59,7 +60,7 @@ def from_dynamics(
         number: frames to return.
         seed: of velocities, of the thermostat and of a random choice.
         every: steps from one frame to the next; the starts are no candidates.
-        dtype: the predictor's.
+        dtype, device: None: the predictor's own; otherwise it is brought there.
 
     A trajectory that leaves what can be computed ends there. Raises ValueError for another `pick`, a number below 1,
     and what `dynamics.simulate` refuses.
@@ -67,6 +68,7 @@ def from_dynamics(
     _check(number=number)
     if pick not in ("uncertain", "random"):
         raise ValueError(f"pick: got {pick!r}, expected 'uncertain' or 'random'")
+    predictor = placed(predictor, device=device, dtype=dtype)
     # One batch, in which each replica has random numbers of its own, whoever runs beside it.
     moving = thermal_each(seeds.atoms, temperature=temperature, seed=seed)
     found = simulate(
@@ -77,7 +79,6 @@ def from_dynamics(
         seed=seed,
         timestep=timestep,
         every=every,
-        dtype=dtype,
         progress=False,
     )
     frames = [_plain(frame, "dynamics") for replica in range(len(moving)) for frame in found.frames(replica)[1:]]
@@ -86,7 +87,7 @@ def from_dynamics(
     if pick == "random":
         order = np.random.default_rng([seed, 1]).permutation(len(frames))
     else:
-        uncertainty = np.nan_to_num(uncertainty_of(predictor, frames, dtype), nan=-np.inf)
+        uncertainty = np.nan_to_num(uncertainty_of(predictor, frames), nan=-np.inf)
         order = np.argsort(-uncertainty, kind="stable")
     return [frames[int(k)] for k in order[:number]]
 

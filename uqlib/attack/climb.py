@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uqlib.attack.objective import Objective, Terms
 from uqlib.dynamics.constraints import free_coordinates
-from uqlib.prediction import Prediction, Predictor
+from uqlib.prediction import Prediction, Predictor, placed
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 
@@ -42,7 +42,8 @@ def attack(
     displacement: float = 0.01,
     seed: int,
     strain: bool = False,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
 ) -> Attacks:
     """Move the atoms of each seed so that uncertainty times Boltzmann weight grows (`Objective`), all in one batch.
 
@@ -62,7 +63,7 @@ def attack(
             would take the same path, and mirror planes along the axes would be kept.
         seed: of that displacement.
         strain: also strain cells that are periodic in all directions. An edge then moves like an atom.
-        dtype: the predictor's.
+        dtype, device: None: the predictor's own; otherwise it is brought there. `Attacks` is on the CPU in any case.
 
     Returns:
         Paths and ends. An attack that runs into a value that is not finite, or that puts one atom on another, stops
@@ -81,11 +82,13 @@ def attack(
             raise ValueError(
                 f"{name}: got {value}, expected {'more than 0' if name == 'learning_rate' else '0 or more'}"
             )
+    predictor = placed(predictor, device=device, dtype=dtype)
     objective = Objective.of(train, temperature=temperature)
     start = Batch.from_atoms([frame.copy() for frame in seeds.atoms], cutoff=predictor.cutoff, dtype=torch.float64)
+    start = start.to(predictor.device)
     random = torch.Generator().manual_seed(seed)
     moves = displacement * torch.randn(start.positions.shape, generator=random, dtype=torch.float64)
-    moves.requires_grad_()
+    moves = moves.to(predictor.device).requires_grad_()  # drawn on the CPU: the same on every device
     stretch = start.cell.new_zeros(start.cell.shape).requires_grad_(strain)
     leaves = [moves, stretch] if strain else [moves]
     optimiser = torch.optim.Adam(leaves, lr=learning_rate)
@@ -95,7 +98,7 @@ def attack(
         batch = record.drop_impossible(_moved(start, moves, stretch, free), step)
         if batch is None:
             break
-        prediction = predictor.predict(batch.to(dtype))
+        prediction = predictor.predict(batch.to(predictor.dtype))
         terms = objective(prediction, batch)
         if not terms.value.requires_grad:
             raise ValueError(
@@ -122,7 +125,7 @@ def _moved(start: Batch, moves: Tensor, stretch: Tensor, free: Tensor | None) ->
         return replace(start, positions=positions)
     volume = torch.linalg.det(start.cell).abs()[:, None, None]
     strain = torch.where(volume > 0, 0.5 * (stretch + stretch.mT) / volume.clamp_min(1e-9) ** (1 / 3), 0.0)
-    deform = torch.eye(3, dtype=strain.dtype) + strain
+    deform = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
     moved = torch.einsum("na,nab->nb", positions, deform.index_select(0, start.structure_of_atom))
     return replace(start, positions=moved, cell=start.cell @ deform)
 
@@ -168,10 +171,11 @@ class _Record:
         sizes = batch.atoms_per_structure.tolist()
         points = batch.positions.detach().cpu().numpy()
         atoms = prediction.force_uncertainty.detach().double().cpu()
-        last = np.cumsum(sizes)
+        last, fine = np.cumsum(sizes), slopes.tolist()
+        numbers = {name: getattr(terms, name).detach().cpu() for name in ("value", *self.numbers)}
         for place, k in enumerate(list(self.alive)):
             mine = slice(int(last[place]) - sizes[place], int(last[place]))
-            if not torch.isfinite(terms.value[place]):
+            if not torch.isfinite(numbers["value"][place]):
                 self._stop(k, "uncertainty or energy not finite", step)
                 continue
             frame = self.seeds[k].copy()
@@ -183,8 +187,8 @@ class _Record:
             self.paths[k].append(frame)
             self.colours[k].append(atoms[mine])
             for name, values in self.numbers.items():
-                values[k, step] = getattr(terms, name)[place].detach()
-            if not slopes[k]:
+                values[k, step] = numbers[name][place]
+            if not fine[k]:
                 self._stop(k, "gradient not finite", step)
 
     def _stop(self, k: int, why: str, step: int) -> None:

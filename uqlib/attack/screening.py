@@ -14,8 +14,7 @@ from ase.neighborlist import neighbor_list
 
 from uqlib.attack.objective import percentile as percentile_of
 from uqlib.attack.objective import structure_uncertainty
-from uqlib.prediction import Predictor
-from uqlib.structures.batch import Batch
+from uqlib.prediction import Predictor, pieces_for, placed
 from uqlib.structures.datasets import Dataset
 
 REASONS = ("kept", "not finite", "too close", "too certain", "duplicate", "over the limit")
@@ -48,7 +47,8 @@ def screen(
     closest: float = 0.7,
     rmsd: float = 0.05,
     limit: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
 ) -> Screening:
     """Sort candidates into those worth a label and the rest. Each gets the first reason that applies, in this order:
 
@@ -58,7 +58,8 @@ def screen(
     * "duplicate": `aligned_rmsd` below `rmsd` Å to a known structure, or to a more uncertain candidate that is kept
     * "over the limit": `limit` more uncertain ones are kept already
 
-    `known` is the training set, or whatever has been labelled by now. Raises ValueError for a percentile outside 0 to
+    `known` is the training set, or whatever has been labelled by now. `dtype`, `device`: None: the predictor's own;
+    otherwise it is brought there. Raises ValueError for a percentile outside 0 to
     100, negative distances or limit, and no known structures.
     """
     for name, value in (("closest", closest), ("rmsd", rmsd), ("limit", limit)):
@@ -67,7 +68,8 @@ def screen(
     labelled = list(known.atoms if isinstance(known, Dataset) else known)
     if not labelled:
         raise ValueError("known: got no structures, expected at least one to compare with")
-    threshold = percentile_of(torch.as_tensor(uncertainty_of(predictor, labelled, dtype)), percentile)
+    predictor = placed(predictor, device=device, dtype=dtype)
+    threshold = percentile_of(torch.as_tensor(uncertainty_of(predictor, labelled)), percentile)
     reasons = [""] * len(structures)
     contact, uncertainty, nearest = (np.full(len(structures), np.nan) for _ in range(3))
     for k, atoms in enumerate(structures):
@@ -80,7 +82,7 @@ def screen(
         elif "stopped" in atoms.info:
             reasons[k] = "not finite"
     if possible := [k for k, reason in enumerate(reasons) if not reason]:
-        uncertainty[possible] = uncertainty_of(predictor, [structures[k] for k in possible], dtype)
+        uncertainty[possible] = uncertainty_of(predictor, [structures[k] for k in possible])
     for k in possible:
         if not np.isfinite(uncertainty[k]):
             reasons[k] = "not finite"
@@ -110,13 +112,13 @@ def screen(
     )
 
 
-def uncertainty_of(predictor: Predictor, structures: Sequence[ase.Atoms], dtype: torch.dtype) -> np.ndarray:
-    """(S,) of unlabelled structures, a hundred at a time, as `structure_uncertainty`."""
-    found = []
-    for first in range(0, len(structures), 100):
-        part = [atoms.copy() for atoms in structures[first : first + 100]]  # without labels
-        batch = Batch.from_atoms(part, cutoff=predictor.cutoff, dtype=dtype)
-        found.append(structure_uncertainty(predictor.predict(batch), batch).detach().cpu().numpy())
+def uncertainty_of(predictor: Predictor, structures: Sequence[ase.Atoms]) -> np.ndarray:
+    """(S,) of structures whose labels are not looked at, a batch at a time, as `structure_uncertainty`."""
+    plain = Dataset(name="candidates", atoms=tuple(atoms.copy() for atoms in structures))
+    found = [
+        structure_uncertainty(predictor.predict(batch), batch).detach().cpu().numpy()
+        for batch in pieces_for(predictor, plain)
+    ]
     return np.concatenate(found)
 
 

@@ -12,8 +12,10 @@ import torch
 from uqlib import methods
 from uqlib.calibration.calibrator import MAPS, Calibrator, Map
 from uqlib.common import storage
+from uqlib.common.devices import Target, targets
 from uqlib.networks.evaluation import OtherNetwork
-from uqlib.prediction import Prediction, Predictor
+from uqlib.networks.memory import UNKNOWN
+from uqlib.prediction import Prediction, Predictor, placed
 from uqlib.structures.batch import Batch
 
 KIND = "calibrated"  # of file
@@ -25,7 +27,8 @@ class Calibrated:
     def __init__(self, predictor: Predictor, calibrator: Calibrator) -> None:
         if not isinstance(predictor, Predictor):
             raise TypeError(
-                f"predictor: got a {type(predictor).__name__}, expected a fitted predictor with `predict` and `cutoff`"
+                f"predictor: got a {type(predictor).__name__}, expected a fitted predictor with `predict`, `cutoff`, "
+                "`dtype` and `device`"
             )
         self.predictor = predictor
         self.calibrator = calibrator
@@ -34,14 +37,28 @@ class Calibrated:
     def cutoff(self) -> float:
         return self.predictor.cutoff
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.predictor.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.predictor.device
+
+    @property
+    def bytes_per_pair(self) -> int:
+        return getattr(self.predictor, "bytes_per_pair", UNKNOWN)
+
     def predict(self, batch: Batch) -> Prediction:
         """Unit "eV/Å", whatever the predictor's own; errors as its `predict` and as `Calibrator`."""
         return self.calibrator(self.predictor.predict(batch), batch)
 
-    def to(self, target: torch.dtype | torch.device | str) -> Calibrated:
-        """A copy in another floating-point type or on another device. The maps are plain numbers."""
-        predictor: Any = self.predictor
-        return Calibrated(predictor.to(target), self.calibrator)
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> Calibrated:
+        """A copy in another floating-point type, on another device, or both. The maps are plain numbers."""
+        place = targets(target, device=device, dtype=dtype)
+        return Calibrated(placed(self.predictor, device=place[0], dtype=place[1]), self.calibrator)
 
     def save(self, path: str | Path) -> None:
         """The maps and, in the same file, what the predictor saves; errors as `storage.save`."""
@@ -88,7 +105,7 @@ def _from_plain(plain: dict[str, Any]) -> Map:
     return MAPS[plain["map"]](**{name: value for name, value in plain.items() if name != "map"})
 
 
-def load(path: str | Path, *, model: OtherNetwork | None = None) -> Predictor:
-    """Any fitted predictor that was saved, calibrated or not; `model` and errors as `methods.load`."""
+def load(path: str | Path, *, model: OtherNetwork | None = None, device: str | torch.device | None = None) -> Predictor:
+    """Any fitted predictor that was saved, calibrated or not; `model`, `device` and errors as `methods.load`."""
     found = Calibrated if storage.kind_of(path) == KIND else methods
-    return found.load(path, model=model)
+    return placed(found.load(path, model=model), device=device)

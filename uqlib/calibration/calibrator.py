@@ -61,11 +61,12 @@ class Calibrator:
             )
         energy = prediction.energy_uncertainty
         if energy is not None and self.energy is not None:
-            atoms = torch.bincount(structures.structure_of_atom, minlength=len(energy)).to(energy.dtype)
+            atoms = torch.bincount(structures.structure_of_atom, minlength=len(energy)).to(energy)
             energy = atoms * self.energy(energy / atoms if self.unit == "eV/Å" else energy)
         else:
             energy = None
-        forces = self._forces(prediction.force_uncertainty, structures.atomic_numbers)
+        numbers = structures.atomic_numbers.to(prediction.force_uncertainty.device)
+        forces = self._forces(prediction.force_uncertainty, numbers)
         # The two parts of an uncertainty are not told apart by errors, which are their sum.
         return replace(
             prediction,

@@ -6,6 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
+import torch
+
+from uqlib.common.devices import as_device
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
 
@@ -34,6 +37,24 @@ def find_splits(arguments: argparse.Namespace) -> Dataset:
         raise Stop(f"--data: {data.name!r} has the splits {sorted(data.splits)}, training needs 'train' and 'valid'")
     print(data, flush=True)
     return data
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option `--device`; `device_of` checks it."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="auto|cpu|cuda",
+        help="where networks are trained and evaluated; auto: a GPU if there is one (default: cpu)",
+    )
+
+
+def device_of(arguments: argparse.Namespace) -> torch.device:
+    """What `--device` names. Raises Stop for what is not there."""
+    try:
+        return as_device(arguments.device)
+    except ValueError as error:
+        raise Stop(f"--{error}") from error
 
 
 def check_place(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from uqlib import methods
-from uqlib.commands.common import Stop, check_place, find_splits
+from uqlib.commands.common import Stop, add_device, check_place, device_of, find_splits
 from uqlib.common import storage
 from uqlib.study import comparison
 
@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
     )
+    add_device(parser)
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch; small networks gain from one")
 
 
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     recipes = {name: methods.METHODS[name] for name in arguments.methods or methods.METHODS}
     network = {"features": arguments.features, "interactions": arguments.interactions}
     options = {name: getattr(arguments, name) for name in ("epochs", "seed", "checkpoints")}
-    found = comparison.compare(data, recipes, network=network, **options)
+    found = comparison.compare(data, recipes, network=network, device=device_of(arguments), **options)
     print(found.as_text())
     if out is not None:
         is_json, is_md = out.suffix == ".json", out.suffix == ".md"

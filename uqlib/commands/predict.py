@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from uqlib import calibration
-from uqlib.commands.common import Stop, check_place
+from uqlib.commands.common import Stop, add_device, check_place, device_of
 from uqlib.interfaces import error_bars
 from uqlib.prediction import predict
 from uqlib.structures import datasets
@@ -18,6 +18,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `predict`."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="what `train --out` saved")
     parser.add_argument("file", type=Path, metavar="FILE", help="structures: .xyz, .db or .pth.tar")
+    add_device(parser)
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="for one batch, about (default: 0.6, or a quarter of what is free if less; on a GPU half of what is free)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
                         help="written whole, as .xyz, .traj, .db or .json: `uqlib_energy`, `uqlib_forces`, "
                         "`uqlib_force_uncertainty`, ...; labels of the input stay what they were")  # fmt: skip
@@ -28,8 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out.suffix not in error_bars.ENDINGS:
         raise Stop(f"--out: got {arguments.out.name!r}, expected an ending {', '.join(error_bars.ENDINGS)}")
     check_place(arguments.out)
-    predictor = calibration.load(arguments.model)
+    predictor = calibration.load(arguments.model, device=device_of(arguments))
     data = datasets.read(arguments.file)
-    frames = error_bars.attach(data.atoms, predict(predictor, data))
+    frames = error_bars.attach(data.atoms, predict(predictor, data, memory=arguments.memory))
     error_bars.write(arguments.out, frames)
     print(f"wrote {len(frames)} structures to {arguments.out}")

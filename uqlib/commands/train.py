@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uqlib import methods
-from uqlib.commands.common import Stop, check_place, find_splits
+from uqlib.commands.common import Stop, add_device, check_place, device_of, find_splits
 from uqlib.networks.training import Settings
 from uqlib.prediction import predict
 from uqlib.study import scoring
@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N",
                         help="passes over the training data, at most; of a second training in proportion")  # fmt: skip
     parser.add_argument("--features", type=int, metavar="N", help="width of the network")
+    add_device(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the trained networks here (mine.uq)")
     parser.add_argument(
         "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
@@ -50,7 +51,9 @@ def recipe_of(arguments: argparse.Namespace) -> Any:
     recipe: Any = methods.METHODS[arguments.method]
     known = {field.name for field in dataclasses.fields(recipe)}
     options = {name: getattr(arguments, name) for name in ("members", "checkpoints")}
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None} | {
+        "device": str(device_of(arguments))
+    }
     if unknown := sorted(set(options) - known):
         raise Stop(f"--{unknown[0]}: the method {arguments.method!r} has no such option")
     try:

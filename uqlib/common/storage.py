@@ -56,7 +56,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def load(path: str | Path, *, kind: str) -> dict[str, Any]:
-    """Read a file that `save` wrote.
+    """Read a file that `save` wrote; tensors come on the CPU, wherever they were.
 
     Raises FileNotFoundError, or ValueError when the file is no such file, is of another kind or of a newer
     version, is cut short, or was changed since it was written.
@@ -80,7 +80,7 @@ def load(path: str | Path, *, kind: str) -> dict[str, Any]:
             f"{path}: got SHA-256 {_sha256(body)}, expected {head['sha256']}; the file was changed, copy it again"
         )
     try:
-        return torch.load(io.BytesIO(body), weights_only=True)
+        return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")  # files open on any machine
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: refused, it holds more than tensors and plain containers") from error
 

@@ -41,7 +41,7 @@ class SkinPairs:
 
     def keep(self, replicas: Tensor, atoms: Tensor) -> None:
         """From now on only these replicas, whose atoms are these."""
-        self.wide = self.wide.select(replicas.cpu())
+        self.wide = self.wide.select(replicas)
         self._found_at = self._found_at[atoms]
         self._offset = pair_offsets(self.wide)
 

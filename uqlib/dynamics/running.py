@@ -36,7 +36,6 @@ class Plan:
     skin: float  # Å
     flag_above: float
     stop_above: float
-    dtype: torch.dtype
 
     def __post_init__(self) -> None:
         for name in ("steps", "timestep", "every", "flag_above", "stop_above"):
@@ -56,11 +55,11 @@ class Run:
         integrator: Integrator,
         plan: Plan,
         seed: int,
-        device: torch.device,
         stream: str | Path | None,
     ) -> None:
         self.predictor, self.starts, self.integrator, self.plan = predictor, starts, integrator, plan
-        wide = Batch.from_atoms(starts, cutoff=predictor.cutoff + plan.skin, dtype=plan.dtype).to(device)
+        device = predictor.device
+        wide = Batch.from_atoms(starts, cutoff=predictor.cutoff + plan.skin, dtype=predictor.dtype).to(device)
         self.pairs = SkinPairs(wide, cutoff=predictor.cutoff)
         self.batch = wide
         self.live = list(range(len(starts)))  # which of the starts still run; their place in this list is their number
@@ -162,7 +161,7 @@ class Run:
         """Whether a search for the pairs of this replica fails, and with it that of the whole batch."""
         own = self.state.replica_of_atom == place
         try:
-            self.pairs.wide.select([place]).at(self.state.positions[own].to(self.plan.dtype))
+            self.pairs.wide.select([place]).at(self.state.positions[own].to(self.predictor.dtype))
         except ValueError:
             return True
         return False

@@ -15,7 +15,7 @@ from uqlib.dynamics.integrators import Integrator
 from uqlib.dynamics.rules import Rule
 from uqlib.dynamics.running import Plan, Run
 from uqlib.dynamics.trajectories import Trajectories
-from uqlib.prediction import Predictor
+from uqlib.prediction import Predictor, placed
 
 
 def simulate(
@@ -31,8 +31,8 @@ def simulate(
     flag_above: float | None = None,
     stop_above: float | None = None,
     skin: float = 1.0,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
     stream: str | Path | None = None,
     progress: bool = True,
 ) -> Trajectories:
@@ -47,7 +47,7 @@ def simulate(
     the temperature; what is returned carries these constraints on.
 
     Args:
-        predictor: any; float32 or float64, say which by `dtype`.
+        predictor: any, in float32 or float64.
         starts: S structures, Å. One that is listed twice runs twice.
         integrator: `VelocityVerlet()`, `Langevin(temperature=...)` or `NoseHoover(temperature=...)`.
         steps: how many, at most.
@@ -59,8 +59,10 @@ def simulate(
         stop_above: uncertainty of an atom above which the replica is stopped. How long it would have lasted is then
             unknown for good (`competing_risks` has what is left to say); `flag_above` lets it run on.
         skin: Å beyond the cutoff to which neighbours are searched; 0 searches at every step. The results are the same.
-        dtype: of the predictor. Positions and velocities are kept in float64.
-        device: of the predictor.
+        dtype: None: the predictor's own; otherwise it is brought to this one. Positions and velocities are kept in
+            float64.
+        device: None: the one that the predictor is on; otherwise it is brought to this one; "auto": a GPU if there is
+            one. Noise is drawn on the CPU, the same for every device; `Trajectories` are there, too.
         stream: a folder to which each record is appended as it is made.
         progress: show a bar.
 
@@ -78,9 +80,9 @@ def simulate(
         skin=skin,
         flag_above=math.inf if flag_above is None else flag_above,
         stop_above=math.inf if stop_above is None else stop_above,
-        dtype=dtype,
     )
-    run = Run(predictor, [_bare(atoms) for atoms in starts], integrator, plan, seed, torch.device(device), stream)
+    predictor = placed(predictor, device=device, dtype=dtype)
+    run = Run(predictor, [_bare(atoms) for atoms in starts], integrator, plan, seed, stream)
     run.begin(rules)
     with tqdm(total=steps, desc="dynamics", unit="step", disable=not progress, leave=False) as bar:
         while run.step_number < steps and run.live:

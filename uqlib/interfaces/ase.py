@@ -12,7 +12,8 @@ import torch
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uqlib.prediction import Prediction, Predictor
+from uqlib.interfaces.neighbours import KeptNeighbours
+from uqlib.prediction import Prediction, Predictor, placed
 from uqlib.structures.batch import Batch
 
 SAME_ENERGY = 1e-6  # eV/atom
@@ -35,7 +36,13 @@ class UncertaintyCalculator(Calculator):
     for the volume of this cell, vacuum included, as in other codes. Cell filters with `mask=[1, 1, 0, 0, 0, 1]` relax a
     slab in its plane. Elsewhere ASE's `PropertyNotImplementedError` says what is missing.
 
-    `dtype` is the predictor's own; for relaxations to tight thresholds and for long dynamics take one in float64.
+    For relaxations to tight thresholds and for long dynamics calculate in float64. Neighbours are searched anew when an
+    atom has moved by about half the `skin` (Å) since the last search (`calc.neighbours.searches` counts them) or the
+    cell has shrunk accordingly; the results are the same.
+
+    `dtype` and `device`: the predictor's own, or others to which a copy of it is brought: `dtype="float64"`,
+    `device="cuda"`, `device="auto"` for a GPU if there is one. Raises TypeError for what is no predictor, ValueError
+    for other types, for a device that is not there, and for a negative skin.
 
     Calculations raise ValueError for elements that the predictor does not know, for positions that are not finite, for
     atoms on top of each other, and for what else `Batch.from_atoms` refuses.
@@ -52,15 +59,18 @@ class UncertaintyCalculator(Calculator):
     # The network sees elements, positions and cell: nothing else needs a new calculation.
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, predictor: Predictor, *, dtype: torch.dtype = torch.float32) -> None:
-        if not isinstance(predictor, Predictor):
-            raise TypeError(
-                f"predictor: got {type(predictor).__name__}, expected what `Method.fit` returns, with `predict` and "
-                "`cutoff`; fit the method first"
-            )
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        skin: float = 1.0,
+    ) -> None:
+        predictor = placed(predictor, device=device, dtype=dtype)
         super().__init__()
         self.predictor = predictor
-        self.dtype = dtype
+        self.neighbours = KeptNeighbours(predictor.cutoff, skin=skin)
 
     def calculate(
         self,
@@ -73,7 +83,7 @@ class UncertaintyCalculator(Calculator):
         structure = self.atoms
         if structure is None:
             raise ValueError("atoms: got none, expected a structure; ask through `atoms.get_forces()`")
-        batch = Batch.from_atoms(structure, cutoff=self.predictor.cutoff, dtype=self.dtype)
+        batch = self.neighbours.batch(structure, dtype=self.predictor.dtype).to(self.predictor.device)
         prediction = self.predictor.predict(batch)
         energy = float(prediction.energy[0])
         results = {

@@ -6,7 +6,7 @@ that share an error do not see it: three parametrisations of one idea agree with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import ase
 import numpy as np
@@ -15,9 +15,11 @@ from ase.calculators.calculator import Calculator
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
+from uqlib.common.devices import Target, targets
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import DEFAULT_CUTOFF, Batch
 from uqlib.structures.datasets import Dataset
+from uqlib.structures.pieces import pieces
 
 
 class CalculatorCommittee:
@@ -38,11 +40,21 @@ class CalculatorCommittee:
             raise ValueError(f"references: got {len(references)} for {len(calculators)} calculators, expected one each")
         self.calculators = list(calculators)
         self.references = [dict(r) for r in references] if references is not None else None
+        self.dtype, self.device = torch.float64, torch.device("cpu")  # of batches; calculators have their own
 
     @property
     def cutoff(self) -> float:
         """Of the pairs in a batch, which no calculator looks at: they find their own."""
         return DEFAULT_CUTOFF
+
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> CalculatorCommittee:
+        """The same members, for batches in another floating-point type or on another device, where results go, too."""
+        place = targets(target, device=device, dtype=dtype)
+        found = CalculatorCommittee(self.calculators, references=self.references)
+        found.device, found.dtype = place[0] or self.device, place[1] or self.dtype
+        return found
 
     def predict(self, batch: Batch) -> Prediction:
         """Mean over members; uncertainty of an atom's force: root of the mean over x, y, z of the members' variance.
@@ -51,16 +63,17 @@ class CalculatorCommittee:
         for positions that require a gradient, and for elements without a reference.
         """
         energies, forces, stress = self.evaluate_members(batch)
+        device = batch.positions.device
         return Prediction(
-            energy=energies.mean(0),
+            energy=energies.mean(0).to(device),
             forces=forces.mean(0).to(batch.positions),
             force_uncertainty=forces.var(0).mean(-1).sqrt().to(batch.positions),
-            energy_uncertainty=energies.var(0).sqrt(),
+            energy_uncertainty=energies.var(0).sqrt().to(device),
             stress=None if stress is None else stress.mean(0).to(batch.positions),
         )
 
     def evaluate_members(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Each member's energies (M, S) eV, forces (M, N, 3) eV/Å and stress (M, S, 3, 3) eV/Å³, in float64."""
+        """Each member's energies (M, S) eV, forces (M, N, 3) eV/Å and stress (M, S, 3, 3) eV/Å³, float64 on the CPU."""
         if batch.positions.requires_grad:
             raise ValueError(
                 "batch: its positions require a gradient, and calculators of ASE give forces but not their slopes; "
@@ -89,10 +102,15 @@ class CalculatorCommittee:
         share what there is. Uses the labels' energies only: forces need no reference.
         """
         counts = np.array([[np.sum(frame.numbers == z) for z in data.elements] for frame in data.atoms], dtype=float)
-        energies, _, _ = CalculatorCommittee(self.calculators).evaluate_members(data.batch(dtype=torch.float64))
+        plain = CalculatorCommittee(self.calculators)
+        energies = torch.cat([plain.evaluate_members(batch)[0] for batch in _batches(plain, data)], dim=1)
         found = [np.linalg.lstsq(counts, member.numpy() - data.energies, rcond=None)[0] for member in energies]
         references = [dict(zip(data.elements, map(float, shift), strict=True)) for shift in found]
         return CalculatorCommittee(self.calculators, references=references)
+
+
+def _batches(committee: CalculatorCommittee, data: Dataset) -> Iterator[Batch]:
+    return pieces(data, cutoff=committee.cutoff, dtype=committee.dtype)
 
 
 def _frames(batch: Batch) -> list[ase.Atoms]:

@@ -158,7 +158,7 @@ def unpack(payload: Mapping[str, Any], model: OtherNetwork | None) -> PaiNN | Ot
             else "model: got one, but this file holds all of its network; leave it out"
         )
     if model is None:
-        found = PaiNN(**recipe).to(weights["embedding"].dtype)
+        found = PaiNN(**recipe).to(weights["embedding"].dtype)  # on the CPU, as all that comes from a file
         found.load_state_dict(weights)
         found.trained_on = payload.get("trained_on")  # not in files of before
         return found.requires_grad_(False).eval()

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from uqlib.common import storage
 from uqlib.methods.dropout import Dropout
 from uqlib.methods.ensemble import Ensemble
@@ -16,7 +18,7 @@ from uqlib.methods.shared.committee import Committee
 from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.methods.snapshot import Snapshot
 from uqlib.networks.evaluation import OtherNetwork
-from uqlib.prediction import Method, Predictor
+from uqlib.prediction import Method, Predictor, placed
 
 METHODS: dict[str, Method] = {
     "ensemble": Ensemble(),
@@ -47,11 +49,16 @@ AROUND_ANY = ("last layer", "gmm", "neighbours")
 """Kinds whose network may be a `ForeignModel`."""
 
 
-def load(path: str | Path, *, model: OtherNetwork | None = None) -> Predictor:
+def load(path: str | Path, *, model: OtherNetwork | None = None, device: str | torch.device | None = None) -> Predictor:
     """A fitted method of any kind that its `save` wrote; errors as `storage.load`.
 
     `model`: the network, where it is not the book's own but a `ForeignModel`, whose code no file holds.
+    `device`: where to; None: the CPU, or where `model` is; "auto": a GPU if there is one.
     """
+    return placed(_loaded(path, model), device=device)
+
+
+def _loaded(path: str | Path, model: OtherNetwork | None) -> Predictor:
     kind = storage.kind_of(path)
     if kind not in FITTED:
         raise ValueError(f"{path}: got a file of kind {kind!r}, expected a fitted method: {sorted(FITTED)}")

@@ -21,7 +21,8 @@ from torch.nn.utils import parametrize
 from uqlib.methods.shared.committee import Committee
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import evaluate
-from uqlib.networks.painn import Dense, PaiNN, Perceptron
+from uqlib.networks.memory import pieces_of
+from uqlib.networks.painn import Dense, PaiNN, Perceptron, moved
 from uqlib.structures.datasets import Dataset
 
 
@@ -85,13 +86,15 @@ def prepared(model: PaiNN) -> PaiNN:
     """A copy whose perceptrons can lose hidden units; none is lost yet."""
     model = copy.deepcopy(model)
     for module in _outer_layers(model):
-        parametrize.register_parametrization(module, "weight", Thinning(module.weight.shape[0]))
+        parametrize.register_parametrization(
+            module, "weight", Thinning(module.weight.shape[0]).to(module.weight.device)
+        )
     return model
 
 
 def finished(model: PaiNN) -> PaiNN:
     """A plain network with the weights that the masks of a `prepared` one leave."""
-    plain = PaiNN(**model.recipe).to(model.embedding.dtype)
+    plain = moved(PaiNN(**model.recipe), model.device, model.dtype)
     missing, _ = plain.load_state_dict(model.state_dict(), strict=False)
     layers = dict(model.named_modules())
     with torch.no_grad():
@@ -109,12 +112,14 @@ def referred(model: PaiNN, data: Dataset) -> PaiNN:
     Missing units shift all energies of a network by about the same, and differently in each: differences that say
     nothing of the structure, and hide those that do.
     """
-    batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
-    assert batch.energy is not None
-    kinds = torch.nn.functional.one_hot(model.species(batch.atomic_numbers), len(model.atom_energies)).double()
-    counts = kinds.new_zeros(batch.n_structures, kinds.shape[1]).index_add(0, batch.structure_of_atom, kinds)
-    missing = batch.energy - evaluate(model, batch).energy
-    model.atom_energies.add_(torch.linalg.pinv(counts) @ missing)
+    counts, missing = [], []
+    for batch in pieces_of(model, data, structures=len(data)):
+        assert batch.energy is not None
+        kinds = torch.nn.functional.one_hot(model.species(batch.atomic_numbers), len(model.atom_energies)).double()
+        start = kinds.new_zeros(batch.n_structures, kinds.shape[1])
+        counts.append(start.index_add(0, batch.structure_of_atom, kinds))
+        missing.append(batch.energy - evaluate(model, batch).energy)
+    model.atom_energies.add_(torch.linalg.pinv(torch.cat(counts)) @ torch.cat(missing))
     return model
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from uqlib.common.devices import as_device
 from uqlib.methods.shared.committee import Committee
 from uqlib.networks.losses import EnergyForceLoss, Loss
 from uqlib.networks.origin import origin
@@ -27,6 +29,7 @@ class Ensemble:
     """The recipe. Members differ in initial weights and shuffling and, with `bootstrap`, in their data.
 
     `network` goes to `PaiNN`: `{"features": 32}`. With `checkpoints`, a folder, an interrupted `fit` continues.
+    `device`: where the training runs and where the committee then is, "auto" for a GPU if there is one.
     """
 
     members: int = 5
@@ -35,6 +38,7 @@ class Ensemble:
     settings: Settings = field(default_factory=Settings)
     bootstrap: bool = False
     checkpoints: str | Path | None = None
+    device: str | torch.device = field(default="cpu", repr=False, compare=False)  # no part of what is learnt
 
     def __post_init__(self) -> None:
         if self.members < 2:
@@ -61,7 +65,7 @@ class Ensemble:
             train_set = _drawn_with_replacement(given, seed)
         elements = sorted({*train_set.elements, *valid.elements})
         trained = train(
-            PaiNN(elements=elements, seed=seed, **self.network),  # pyright: ignore[reportArgumentType]
+            PaiNN(elements=elements, seed=seed, **self.network).to(as_device(self.device)),  # pyright: ignore[reportArgumentType]
             train_set,
             valid,
             seed=seed,

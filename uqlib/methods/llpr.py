@@ -18,6 +18,7 @@ from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer, size
 from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.evaluation import OtherNetwork, evaluate
 from uqlib.networks.losses import EnergyForceLoss
+from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -63,9 +64,8 @@ def curvature(model: PaiNN | OtherNetwork, train: Dataset, loss: EnergyForceLoss
     precision of the weights where force labels have a noise of 1 eV/Å.
     """
     atoms = sum(len(frame) for frame in train.atoms)
-    total = torch.zeros(())
-    for chosen in torch.arange(len(train)).split(STRUCTURES_AT_ONCE):
-        batch = train.batch(chosen, cutoff=model.cutoff, dtype=torch.float64)
+    total = torch.zeros((), device=model.device)
+    for batch in pieces_of(model, train, structures=STRUCTURES_AT_ONCE):
         energy, force = rows(model, batch)
         energy = energy / batch.atoms_per_structure[:, None]
         weight = loss.energy_weight / loss.force_weight * 3 * atoms / len(train)
@@ -83,12 +83,14 @@ def rows(model: PaiNN | OtherNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _held_out(model: PaiNN | OtherNetwork, valid: Dataset, axes: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Errors on `valid` and the squares of their rows along the `axes`: (S,), (S, H + 1) and (3N,), (3N, H + 1)."""
-    batch = valid.batch(cutoff=model.cutoff, dtype=torch.float64)
-    result, (energy, force) = evaluate(model, batch), rows(model, batch)
-    assert batch.energy is not None
-    assert batch.forces is not None
-    energy_error, force_error = result.energy - batch.energy, (result.forces - batch.forces).flatten()
-    return [(energy_error, (energy @ axes).square()), (force_error, (force @ axes).square())]
+    energies, forces = [], []
+    for batch in pieces_of(model, valid, structures=len(valid)):
+        result, (energy, force) = evaluate(model, batch), rows(model, batch)
+        assert batch.energy is not None
+        assert batch.forces is not None
+        energies.append((result.energy - batch.energy, (energy @ axes).square()))
+        forces.append(((result.forces - batch.forces).flatten(), (force @ axes).square()))
+    return [(torch.cat([e for e, _ in found]), torch.cat([s for _, s in found])) for found in (energies, forces)]
 
 
 def _surprise(held_out: list[tuple[Tensor, Tensor]], precision: Tensor) -> float:

@@ -16,7 +16,8 @@ from torch import Tensor
 from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.painn import PaiNN, Perceptron
+from uqlib.networks.memory import pieces_of
+from uqlib.networks.painn import PaiNN, Perceptron, moved
 from uqlib.networks.training import Settings
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -131,7 +132,7 @@ def with_heads(model: PaiNN, members: int, *, seed: int) -> PaiNN:
     These differ far more than the errors are large. That is on purpose: the likelihood brings them together where the
     data speak, and leaves them apart in the directions of which the data say nothing.
     """
-    grown = PaiNN(**{**model.recipe, "heads": {HEAD: members}}, seed=seed).to(model.embedding.dtype)
+    grown = moved(PaiNN(**{**model.recipe, "heads": {HEAD: members}}, seed=seed), model.device, model.dtype)
     grown.load_state_dict(model.state_dict(), strict=False)
     head = grown.heads[HEAD]
     assert isinstance(head, Perceptron)
@@ -146,13 +147,16 @@ def refer_to(model: PaiNN, data: Dataset) -> None:
     What a network has learnt from forces it knows up to a constant, and members know as many constants. Each is told
     its own, as the network itself was by the reference energies.
     """
-    batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
-    head, n = model.heads[HEAD], batch.atoms_per_structure.to(model.embedding.dtype)
+    head, sizes, totals = model.heads[HEAD], [], []
     assert isinstance(head, Perceptron)
     assert head.outer.bias is not None
-    atoms = evaluate(model, batch).heads[HEAD]
-    atoms = atoms - atoms.mean(1, keepdim=True)
-    total = atoms.new_zeros(batch.n_structures, atoms.shape[1]).index_add(0, batch.structure_of_atom, atoms)
+    for batch in pieces_of(model, data, structures=len(data)):
+        atoms = evaluate(model, batch).heads[HEAD]
+        atoms = atoms - atoms.mean(1, keepdim=True)
+        start = atoms.new_zeros(batch.n_structures, atoms.shape[1])
+        totals.append(start.index_add(0, batch.structure_of_atom, atoms))
+        sizes.append(batch.atoms_per_structure.to(model.dtype))
+    n, total = torch.cat(sizes), torch.cat(totals)
     head.outer.bias.sub_(n @ total / n.square().sum())
 
 
@@ -167,9 +171,12 @@ def deviations_of(model: PaiNN) -> Tensor:
 
 def _errors(model: PaiNN, data: Dataset) -> tuple[float, float]:
     """Root mean square errors of energies, eV/atom, and of force components, eV/Å."""
-    batch = data.batch(cutoff=model.cutoff, dtype=model.embedding.dtype)
-    result = evaluate(model, batch)
-    assert batch.energy is not None
-    assert batch.forces is not None
-    energy, forces = (result.energy - batch.energy) / batch.atoms_per_structure, result.forces - batch.forces
+    energies, errors = [], []
+    for batch in pieces_of(model, data, structures=len(data)):
+        result = evaluate(model, batch)
+        assert batch.energy is not None
+        assert batch.forces is not None
+        energies.append((result.energy - batch.energy) / batch.atoms_per_structure)
+        errors.append(result.forces - batch.forces)
+    energy, forces = torch.cat(energies), torch.cat(errors)
     return float(energy.square().mean().sqrt()), float(forces.square().mean().sqrt())

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uqlib.common.devices import same_place
 from uqlib.networks import fast_painn
 from uqlib.networks.painn import Geometry, PaiNN
 from uqlib.structures.batch import Batch
@@ -58,7 +59,7 @@ def evaluate(model: PaiNN | OtherNetwork, batch: Batch, *, train: bool = False) 
     closed chain rule, so that training never differentiates square roots and sines twice. Results are
     differentiable in the weights with `train=True`, and in the positions where `batch.positions.requires_grad`.
     Raises ValueError for elements that the network does not know, for pairs found with another cutoff, and for a
-    batch in another floating-point type than the network.
+    batch in another floating-point type than the network or on another device.
     """
     check(model, batch)
     if not isinstance(model, PaiNN):
@@ -88,13 +89,18 @@ def evaluate(model: PaiNN | OtherNetwork, batch: Batch, *, train: bool = False) 
 
 
 def check(model: PaiNN | OtherNetwork, batch: Batch) -> None:
-    """Raise ValueError for pairs found with another cutoff, and for a batch in another type than the network."""
+    """Raise ValueError for pairs of another cutoff, and for a batch in another type or on another device."""
     if batch.cutoff != model.cutoff:
         raise ValueError(f"batch: its pairs reach to {batch.cutoff} Å, this network needs {model.cutoff} Å")
     if batch.positions.dtype != model.dtype:
         raise ValueError(
             f"batch: it is in {batch.positions.dtype}, this network in {model.dtype}; bring one to the other "
             "with its `to`"
+        )
+    if not same_place(batch.positions.device, model.device):
+        raise ValueError(
+            f"batch: it is on {batch.positions.device}, this network on {model.device}; bring one to the other with "
+            "its `to`"
         )
 
 

@@ -10,10 +10,11 @@ written as one network on M·N rows, which costs far less than M calls when the 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -261,3 +262,13 @@ class PaiNN(nn.Module):
                 "make and train one with all elements of your data"
             )
         return species
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def moved(model: Network, device: torch.device | None, dtype: torch.dtype | None) -> Network:
+    """A copy of a network on another device and in another floating-point type; None for what stays."""
+    model = copy.deepcopy(model)
+    model = model if dtype is None else model.to(dtype)
+    return model if device is None else model.to(device)

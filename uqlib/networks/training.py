@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from uqlib.common import storage
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.memory import PREDICTING, pieces_of
 from uqlib.networks.origin import origin
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.batch import Batch
@@ -187,7 +188,7 @@ class _Run:
     def _step(self, chosen: Tensor) -> float:
         if self.before_step is not None:
             self.before_step(self.model, self.steps)
-        batch = self.train.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
+        batch = self.train.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype).to(self.model.device)
         value = self.loss(self.evaluate(self.model, batch, train=True), batch)
         self.optimiser.zero_grad()
         value.backward()
@@ -208,13 +209,13 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         totals = {"valid_loss": 0.0, "energy_mae": 0.0, "force_mae": 0.0}
-        for chosen in torch.arange(len(self.valid)).split(max(100, self.settings.batch_size)):
-            batch = self.valid.batch(chosen, cutoff=self.model.cutoff, dtype=self.dtype)
+        structures = max(100, self.settings.batch_size)
+        for batch in pieces_of(self.averaged, self.valid, structures=structures, largest=PREDICTING):
             result = self.evaluate(self.averaged, batch)
             energy, forces = batch.energy, batch.forces
             if energy is None or forces is None:
                 raise ValueError(f"valid: {self.valid.name!r} has no energies and forces; validation needs both")
-            share = len(chosen) / len(self.valid)
+            share = batch.n_structures / len(self.valid)
             totals["valid_loss"] += share * self.loss(result, batch).item()
             totals["energy_mae"] += share * (result.energy - energy).abs().mean().item()
             totals["force_mae"] += share * (result.forces - forces).abs().mean().item()

@@ -115,7 +115,7 @@ class Batch:
 
         This is how training assembles its batches: the pairs of a data set are found once.
         """
-        chosen = torch.as_tensor(structures, dtype=torch.long)
+        chosen = torch.as_tensor(structures, dtype=torch.long, device=self.positions.device)
         if chosen.ndim != 1 or len(chosen) == 0:
             raise ValueError(f"structures: got shape {tuple(chosen.shape)}, expected a non-empty list of indices")
         if int(chosen.min()) < 0 or int(chosen.max()) >= self.n_structures:

@@ -17,6 +17,7 @@ import torch
 from uqlib.structures import published
 from uqlib.structures.batch import DEFAULT_CUTOFF, Batch
 from uqlib.structures.files import read_extxyz, read_frames
+from uqlib.structures.pieces import keeps_pairs
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -101,9 +102,14 @@ class Dataset:
         cutoff: float = DEFAULT_CUTOFF,
         dtype: torch.dtype = torch.float32,
     ) -> Batch:
-        """All structures, or the named ones, as a `Batch`. The pairs are found at the first call and kept."""
+        """All structures, or the named ones, as a `Batch`.
+
+        The pairs are found at the first call and kept; of a large set they are found anew for the named structures.
+        """
         key = (float(cutoff), dtype)
         if key not in self._batches:
+            if indices is not None and not keeps_pairs(self.atoms, cutoff):
+                return Batch.from_atoms([self.atoms[int(k)] for k in indices], cutoff=cutoff, dtype=dtype)
             self._batches[key] = Batch.from_atoms(self.atoms, cutoff=cutoff, dtype=dtype)
         whole = self._batches[key]
         return whole if indices is None else whole.select(indices)

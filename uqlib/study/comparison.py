@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from uqlib.methods.shared.recipes import AfterTraining, SingleNetwork
@@ -90,12 +91,14 @@ def compare(
     checkpoints: str | Path | None = None,
     resamples: int = 200,
     progress: bool = True,
+    device: str | torch.device = "cpu",
 ) -> Comparison:
     """Train all `recipes` on `train` and `valid`, each with networks of the same size and as many epochs.
 
     Recipes that add an uncertainty to a trained network (`AfterTraining`), or continue its training (`continue_from`),
     share one; its training counts in full for each of them. Scored on all other splits. With `checkpoints`, a folder,
-    an interrupted comparison continues; what is then read and not trained again is missing from the times.
+    an interrupted comparison continues; what is then read and not trained again is missing from the times. `device`:
+    where all this runs, "auto" for a GPU if there is one.
 
     Raises ValueError for no recipes, for data without the two splits or others to score, and for what `Settings`,
     `PaiNN` and the recipes refuse.
@@ -108,12 +111,13 @@ def compare(
         )
     settings = dataclasses.replace(SETTINGS, epochs=epochs, plateau=max(epochs // 6, 1))
     folders = {name: None if checkpoints is None else Path(checkpoints) / name for name in (*recipes, "one-network")}
-    adapted = {name: adapt(recipe, network, settings, folders[name]) for name, recipe in recipes.items()}
+    adapted = {name: adapt(recipe, network, settings, folders[name], device) for name, recipe in recipes.items()}
     train, valid = data["train"], data["valid"]
-    shared = adapt(SingleNetwork(), network, settings, folders["one-network"])
+    shared = adapt(SingleNetwork(), network, settings, folders["one-network"], device)
     started = shared.untrained(train, valid, seed=seed)
     with tqdm(total=len(adapted) + 1, desc="one network", disable=not progress, unit="method") as bar:
-        time, trained = seconds(lambda: shared.train_network(started, train, valid, seed=seed, progress=progress))
+        options = {"seed": seed, "progress": progress}
+        time, trained = seconds(lambda: shared.train_network(started, train, valid, **options), device)
         model: PaiNN = trained.model
         timed = data[tests[0]].batch(list(range(min(STRUCTURES_TO_TIME, len(data[tests[0]])))), cutoff=model.cutoff)
         plain = costs.measure(model, timed, training=time)
@@ -122,7 +126,7 @@ def compare(
         for name, recipe in adapted.items():
             bar.update()
             bar.set_description(name)
-            time, predictor = seconds(lambda recipe=recipe: fit(recipe, model, train, valid, seed, progress))
+            time, predictor = seconds(lambda recipe=recipe: fit(recipe, model, train, valid, seed, progress), device)
             time += 0.0 if trains_alone(recipe) else plain.training
             found[name] = costs.measure(predictor, timed, training=time)
             scores[name] = {
@@ -147,12 +151,18 @@ def fit(recipe: Any, model: PaiNN, train: Dataset, valid: Dataset, seed: int, pr
     return recipe.fit(train, valid, seed=seed, progress=progress)
 
 
-def adapt(recipe: Any, network: Mapping[str, int | float], settings: Settings, checkpoints: Path | None) -> Any:
+def adapt(
+    recipe: Any,
+    network: Mapping[str, int | float],
+    settings: Settings,
+    checkpoints: Path | None,
+    device: str | torch.device = "cpu",
+) -> Any:
     """The recipe with a network and a length that all share; what else its settings say stays.
 
     A second training of its own, by likelihood, takes half of the epochs, at the learning rate that it has.
     """
-    changes: dict[str, Any] = {"network": dict(network)}
+    changes: dict[str, Any] = {"network": dict(network), "device": device}
     for name, epochs in (("settings", settings.epochs), ("likelihood_settings", max(settings.epochs // 2, 1))):
         if hasattr(recipe, name):
             own: Settings = getattr(recipe, name)

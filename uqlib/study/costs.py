@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from uqlib.common.devices import as_device
 from uqlib.networks.evaluation import evaluate
 from uqlib.networks.painn import PaiNN
 from uqlib.prediction import Predictor
@@ -21,7 +23,7 @@ from uqlib.structures.batch import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """On this machine, with as many threads as torch now has. Times are of the processor."""
+    """On this machine, with as many threads as torch now has. Times are of the processor; on a GPU, on the wall."""
 
     training: float  # s
     inference: float  # s for each structure, in the batch that was given
@@ -40,20 +42,28 @@ def measure(predictor: Predictor | PaiNN, batch: Batch, *, training: float, repe
     if repeats < 1:
         raise ValueError(f"repeats: got {repeats}, expected at least 1")
 
+    batch = batch.to(predictor.device)
+
     def call() -> object:
         return evaluate(predictor, batch) if isinstance(predictor, PaiNN) else predictor.predict(batch)
 
     call()
-    times = [seconds(call)[0] for _ in range(repeats)]
+    times = [seconds(call, predictor.device)[0] for _ in range(repeats)]
     return Cost(training=training, inference=float(np.median(times)) / batch.n_structures, memory=peak_memory(call))
 
 
-def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
+def seconds(call: Callable[[], Any], device: str | torch.device = "cpu") -> tuple[float, Any]:
     """Processor time of a call, all threads of this process together, and what it returned.
 
-    Not time on the wall, which grows with whatever else the machine does. Other processes, and accelerators, are not
-    counted.
+    Not time on the wall, which grows with whatever else the machine does. Other processes are not counted. What runs on
+    a GPU has no other time than that on the wall, until the GPU has done its work.
     """
+    if as_device(device).type == "cuda":
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        result = call()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start, result
     start = time.process_time()
     result = call()
     return time.process_time() - start, result

@@ -43,6 +43,7 @@ def run(
     only: Sequence[str] = (),
     command: str = "",
     threads: int = 1,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Done:
     """Do what is not done, and write each cell into `folder` as system/seed/method.json as soon as its unit is done.
@@ -59,6 +60,7 @@ def run(
         only: Patterns of cells, as `Grid.units`.
         command: By which it was asked for; written into the cells.
         threads: Of torch in each worker.
+        device: Of each worker: "cpu", "cuda", or "auto" for a GPU if it has one.
         progress: Show a bar on the standard error stream.
 
     Raises:
@@ -72,7 +74,7 @@ def run(
     made, failed = 0, []
     total = sum(len(unit.methods) for unit in units)
     with tqdm(total=kept + total, initial=kept, desc=grid.scale, disable=not progress, unit="cell") as bar:
-        options: dict[str, Any] = {"command": command, "threads": threads}
+        options: dict[str, Any] = {"command": command, "threads": threads, "device": device}
         jobs = [(unit, partial(do_unit, unit, scratch=_scratch(folder, unit), **options)) for unit in units]
         for unit, future in outcomes(jobs, executor, bar):
             error = future.exception()

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,6 +20,7 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from uqlib import calibration, methods
+from uqlib.common.devices import as_device
 from uqlib.methods.shared.committee import Committee
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.metrics import UndefinedMetric
@@ -42,7 +43,9 @@ ATOMS_TO_TIME = 200  # in the batch whose prediction is timed
 Cell = dict[str, Any]
 
 
-def do_unit(unit: Unit, *, command: str = "", scratch: str | Path | None = None, threads: int = 1) -> list[Cell]:
+def do_unit(
+    unit: Unit, *, command: str = "", scratch: str | Path | None = None, threads: int = 1, device: str = "cpu"
+) -> list[Cell]:
     """Do the work of `unit` in this process, and return its cells, one for each method, as plain data for JSON.
 
     Args:
@@ -50,6 +53,7 @@ def do_unit(unit: Unit, *, command: str = "", scratch: str | Path | None = None,
         command: By which it was asked for; written into the cells.
         scratch: Folder for checkpoints: work that was interrupted there is continued. Its cost is then not known.
         threads: Of torch, while it lasts.
+        device: Where networks are trained and evaluated, "auto" for a GPU if there is one.
 
     Raises:
         ValueError: As `System.load` and what the recipes refuse.
@@ -58,7 +62,7 @@ def do_unit(unit: Unit, *, command: str = "", scratch: str | Path | None = None,
     torch.set_num_threads(threads)
     try:
         _warm_up()
-        return _do_unit(unit, command, None if scratch is None else Path(scratch), threads)
+        return _do_unit(unit, command, None if scratch is None else Path(scratch), threads, as_device(device))
     finally:
         torch.set_num_threads(before)
 
@@ -73,14 +77,14 @@ def _warm_up() -> None:
     recipe.train_network(recipe.untrained(pair, pair, seed=0), pair, pair, seed=0, progress=False)
 
 
-def _do_unit(unit: Unit, command: str, scratch: Path | None, threads: int) -> list[Cell]:
+def _do_unit(unit: Unit, command: str, scratch: Path | None, threads: int, device: torch.device) -> list[Cell]:
     grid, system = unit.grid, unit.grid.systems[unit.system]
     data = system.load(seed=unit.seed if grid.resplit else None)
     splits = list(system.scored(data))
     resumed = scratch is not None and any(scratch.rglob("*.ckpt"))
-    trainer = _Trainer(unit, data, scratch)
+    trainer = _Trainer(unit, data, scratch, device)
     frame = {
-        "hardware": hardware(threads),
+        "hardware": hardware(threads, device),
         "versions": versions(),
         "command": command,
         "train": len(data.splits["train"]),
@@ -119,8 +123,8 @@ def _do_unit(unit: Unit, command: str, scratch: Path | None, threads: int) -> li
 class _Trainer:
     """Fits methods; the network that several of them stand on is trained once, when the first of them needs it."""
 
-    def __init__(self, unit: Unit, data: Dataset, scratch: Path | None) -> None:
-        self.unit, self.scratch = unit, scratch
+    def __init__(self, unit: Unit, data: Dataset, scratch: Path | None, device: torch.device) -> None:
+        self.unit, self.scratch, self.device = unit, scratch, device
         self.train, self.valid = data["train"], data["valid"]
         self.model: PaiNN | None = None
         self.seconds = self.wall = 0.0  # that the shared training took
@@ -130,13 +134,13 @@ class _Trainer:
         recipe = self._adapted(methods.METHODS[method], method)
         seed = self.unit.seed
         if group_of(method) != SHARED:
-            return costs.seconds(lambda: recipe.fit(self.train, self.valid, seed=seed, progress=False))
+            return self._timed(lambda: recipe.fit(self.train, self.valid, seed=seed, progress=False))
         model = self._shared()
         if method == "ensemble":  # the shared network is its first member
             others = replace(recipe, members=recipe.members - 1)
-            found, rest = costs.seconds(lambda: others.fit(self.train, self.valid, seed=seed, progress=False))
+            found, rest = self._timed(lambda: others.fit(self.train, self.valid, seed=seed, progress=False))
             return self.seconds + found, Committee([model, *rest.models])
-        found, fitted = costs.seconds(lambda: comparison.fit(recipe, model, self.train, self.valid, seed, False))
+        found, fitted = self._timed(lambda: comparison.fit(recipe, model, self.train, self.valid, seed, False))
         return self.seconds + found, fitted
 
     def _shared(self) -> PaiNN:
@@ -144,9 +148,7 @@ class _Trainer:
             started, recipe = time.perf_counter(), self._adapted(SingleNetwork(), "one-network")
             start = recipe.untrained(self.train, self.valid, seed=self.unit.seed)
             options = {"seed": self.unit.seed, "progress": False}
-            self.seconds, trained = costs.seconds(
-                lambda: recipe.train_network(start, self.train, self.valid, **options)
-            )
+            self.seconds, trained = self._timed(lambda: recipe.train_network(start, self.train, self.valid, **options))
             self.model, self.wall = trained.model, time.perf_counter() - started
         assert self.model is not None
         return self.model
@@ -154,7 +156,10 @@ class _Trainer:
     def _adapted(self, recipe: Any, name: str) -> Any:
         grid, folder = self.unit.grid, None if self.scratch is None else self.scratch / name
         settings = grid.systems[self.unit.system].training
-        return comparison.adapt(recipe, grid.network_of(self.unit.system), settings, folder)
+        return comparison.adapt(recipe, grid.network_of(self.unit.system), settings, folder, self.device)
+
+    def _timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
+        return costs.seconds(call, self.device)
 
 
 def _scores(predictor: Predictor, data: Dataset, splits: Iterable[str], kind: Any) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def _without_training(cost: dict[str, Any], resumed: bool) -> dict[str, Any]:
     return {**cost, "training": None} if resumed else cost
 
 
-def hardware(threads: int) -> dict[str, Any]:
+def hardware(threads: int, device: torch.device | None = None) -> dict[str, Any]:
     """What the numbers of a cell were made on."""
     name = platform.processor() or platform.machine()
     try:
@@ -210,7 +215,12 @@ def hardware(threads: int) -> dict[str, Any]:
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     except OSError:
         pass  # not Linux
-    return {"processor": name, "threads": threads, "accelerator": None}
+    on_gpu = device is not None and device.type == "cuda"
+    return {
+        "processor": name,
+        "threads": threads,
+        "accelerator": torch.cuda.get_device_name(device) if on_gpu else None,
+    }
 
 
 def peak_mb() -> float:

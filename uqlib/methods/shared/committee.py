@@ -5,7 +5,6 @@ What it takes to make the members differ (chance, data, dropout, time) is the bu
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +12,17 @@ import torch
 from torch import Tensor
 
 from uqlib.common import storage
+from uqlib.common.devices import Target, targets
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.painn import PaiNN
+from uqlib.networks.memory import bytes_per_pair
+from uqlib.networks.painn import PaiNN, moved
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 
-# Above this many rows of pairs for all members, one pass after another is as fast and needs less memory.
+# Above this many rows of pairs for all members, one pass after another is as fast and needs less memory. On a GPU, the
+# time of a small pass is that of starting its kernels.
 PAIRS_FOR_ONE_PASS = 2000
+PAIRS_FOR_ONE_PASS_ON_A_GPU = 200_000
 
 
 class Committee:
@@ -28,6 +31,11 @@ class Committee:
     def __init__(self, models: Sequence[PaiNN], *, histories: Sequence[list[dict[str, float]]] = ()) -> None:
         if len(models) < 2 or any(m.recipe != models[0].recipe for m in models):
             raise ValueError(f"models: got {len(models)} networks, expected at least two made by the same recipe")
+        if len(places := {(m.dtype, m.device) for m in models}) > 1:
+            raise ValueError(
+                f"models: got networks in {sorted(map(str, places))}, expected one type and one device; bring them "
+                "together with their `to`"
+            )
         self.models = [model.requires_grad_(False).eval() for model in models]
         self.histories = list(histories)
         self._together = stack(self.models)
@@ -35,6 +43,18 @@ class Committee:
     @property
     def cutoff(self) -> float:
         return self.models[0].cutoff
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.models[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.models[0].device
+
+    @property
+    def bytes_per_pair(self) -> int:
+        return bytes_per_pair(self.models[0])
 
     def predict(self, batch: Batch) -> Prediction:
         """Mean over members; uncertainty of an atom's force: root of the mean over x, y, z of the members' variance."""
@@ -49,13 +69,17 @@ class Committee:
 
     def evaluate_members(self, batch: Batch) -> Evaluation:
         """What each member says, with a leading axis for the members."""
-        if batch.n_pairs * len(self.models) <= PAIRS_FOR_ONE_PASS:
+        most = PAIRS_FOR_ONE_PASS if self.device.type == "cpu" else PAIRS_FOR_ONE_PASS_ON_A_GPU
+        if batch.n_pairs * len(self.models) <= most:
             return evaluate(self._together, batch)
         return Evaluation.stack([evaluate(model, batch) for model in self.models])
 
-    def to(self, target: torch.dtype | torch.device | str) -> Committee:
-        """A copy in another floating-point type or on another device: `predict` wants batches of the same."""
-        return Committee([copy.deepcopy(model).to(target) for model in self.models], histories=self.histories)
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> Committee:
+        """A copy in another floating-point type, on another device, or both: `to("cuda", torch.float64)`."""
+        place = targets(target, device=device, dtype=dtype)
+        return Committee([moved(model, *place) for model in self.models], histories=self.histories)
 
     def save(self, path: str | Path) -> None:
         """Weights and recipe; errors as `storage.save`."""
@@ -84,7 +108,7 @@ class Committee:
 
 def stack(models: Sequence[PaiNN]) -> PaiNN:
     """One network that carries the weights of all: `members` of the result is their number."""
-    together = PaiNN(**{**models[0].recipe, "members": len(models)}).to(models[0].embedding.dtype)
+    together = moved(PaiNN(**{**models[0].recipe, "members": len(models)}), models[0].device, models[0].dtype)
     states = [model.state_dict() for model in models]
     shapes = {name: value.shape for name, value in together.state_dict().items()}
     stacked = {name: torch.stack([state[name] for state in states]).reshape(shapes[name]) for name in shapes}

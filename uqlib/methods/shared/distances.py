@@ -7,7 +7,6 @@ vary, so distances are measured in whitened principal components; how, is the bu
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
@@ -18,10 +17,12 @@ import torch
 from torch import Tensor
 
 from uqlib.common import storage
+from uqlib.common.devices import Target, targets
 from uqlib.interfaces import pack, unpack
 from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.evaluation import OtherNetwork, evaluate
-from uqlib.networks.painn import PaiNN
+from uqlib.networks.memory import bytes_per_pair, pieces_of
+from uqlib.networks.painn import PaiNN, moved
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -120,6 +121,18 @@ class FeaturePredictor:
     def cutoff(self) -> float:
         return self.model.cutoff
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def bytes_per_pair(self) -> int:
+        return bytes_per_pair(self.model)
+
     def predict(self, batch: Batch) -> Prediction:
         """The network's energies and forces, and how unlike the training atoms each atom looks.
 
@@ -155,9 +168,11 @@ class FeaturePredictor:
             result = result.index_copy(0, atoms, self.scores[number](features.index_select(0, atoms)))
         return result
 
-    def to(self, target: torch.dtype | torch.device | str) -> Self:
-        """A copy with the network in another floating-point type, or with everything on another device."""
-        model = copy.deepcopy(self.model).to(target)
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> Self:
+        """A copy with the network in another floating-point type, with everything on another device, or both."""
+        model = moved(self.model, *targets(target, device=device, dtype=dtype))
         scores = {number: score.on(model.device) for number, score in self.scores.items()}
         return type(self)(model, scores, elements=self.elements, history=self.history)
 
@@ -200,8 +215,7 @@ class FeatureDistance(AfterTraining):
     def training_features(self, model: PaiNN | OtherNetwork, train: Dataset) -> dict[int, Tensor]:
         """Element, or `ALL`, -> features (n, F) of its training atoms, in float64."""
         found, numbers = [], []
-        for chosen in torch.arange(len(train)).split(BATCH):
-            batch = train.batch(chosen, cutoff=model.cutoff, dtype=model.dtype).to(model.device)
+        for batch in pieces_of(model, train):
             found.append(evaluate(model, batch).features.double())
             numbers.append(batch.atomic_numbers)
         features, kinds = torch.cat(found), torch.cat(numbers)

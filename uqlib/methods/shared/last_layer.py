@@ -8,7 +8,6 @@ together, one pass down for each hidden unit; and the predictor of the methods t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.common import storage
+from uqlib.common.devices import Target, targets
 from uqlib.interfaces import PACKED, pack, unpack
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient
 from uqlib.networks.fast_painn import Weights
-from uqlib.networks.painn import Geometry, PaiNN, Perceptron
+from uqlib.networks.memory import bytes_per_pair, pieces_of
+from uqlib.networks.painn import Geometry, PaiNN, Perceptron, moved
 from uqlib.networks.slots import Table
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
@@ -156,6 +157,18 @@ class UncertainLastLayer:
     def cutoff(self) -> float:
         return self.model.cutoff
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def bytes_per_pair(self) -> int:
+        return bytes_per_pair(self.model)
+
     def deviations(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Changes of the energies (K, S) eV and forces (K, N, 3) eV/Å that each column makes, in float64."""
         weights, bias = self.model.scale.double() * self.root[:-1], self.model.scale.double() * self.root[-1]
@@ -180,10 +193,12 @@ class UncertainLastLayer:
             energy_uncertainty=_root(energy.square().sum(0)),
         )
 
-    def to(self, target: torch.dtype | torch.device | str) -> UncertainLastLayer:
-        """A copy in another floating-point type or on another device; the covariance stays in float64."""
-        root = self.root if isinstance(target, torch.dtype) else self.root.to(target)
-        return self._with(copy.deepcopy(self.model).to(target), root)
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> UncertainLastLayer:
+        """A copy in another floating-point type, on another device, or both; the covariance stays in float64."""
+        model = moved(self.model, *targets(target, device=device, dtype=dtype))
+        return self._with(model, self.root.to(model.device))
 
     def sized(self, valid: Dataset) -> UncertainLastLayer:
         """The same with the two factors that make the likelihood of the labels of `valid` largest.
@@ -191,12 +206,14 @@ class UncertainLastLayer:
         Each is the root mean square of error over standard deviation. Of what symmetry makes zero nothing is learnt.
         """
         exact = self.to(torch.float64)
-        batch = valid.batch(cutoff=self.cutoff, dtype=torch.float64)
-        result, (energy, forces) = evaluate(exact.model, batch), exact.deviations(batch)
-        assert batch.energy is not None
-        assert batch.forces is not None
-        energy_size = size(result.energy - batch.energy, energy.square().sum(0))
-        force_size = size(result.forces - batch.forces, forces.square().sum(0))
+        energies, forces = [], []
+        for batch in pieces_of(exact.model, valid, structures=len(valid)):
+            result, (by_energy, by_force) = evaluate(exact.model, batch), exact.deviations(batch)
+            assert batch.energy is not None
+            assert batch.forces is not None
+            energies.append((result.energy - batch.energy, by_energy.square().sum(0)))
+            forces.append((result.forces - batch.forces, by_force.square().sum(0)))
+        energy_size, force_size = (size(*map(torch.cat, zip(*found, strict=True))) for found in (energies, forces))
         found = self._with(self.model, self.root)
         found.energy_factor, found.force_factor = energy_size * self.energy_factor, force_size * self.force_factor
         return found

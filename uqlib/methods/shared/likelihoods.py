@@ -7,7 +7,6 @@ of each method.
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.common import storage
+from uqlib.common.devices import Target, targets
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.losses import Loss
-from uqlib.networks.painn import PaiNN, Perceptron
+from uqlib.networks.memory import bytes_per_pair, pieces_of
+from uqlib.networks.painn import PaiNN, Perceptron, moved
 from uqlib.networks.training import Settings, set_reference
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
@@ -142,8 +143,7 @@ def check_form(likelihood: str) -> None:
 def typical_errors(model: PaiNN, data: Dataset) -> tuple[float, float]:
     """RMS of a force component, eV/Å, and of an energy over the root of its number of atoms, eV."""
     force = energy = 0.0
-    for chosen in torch.arange(len(data)).split(100):
-        batch = data.batch(chosen, cutoff=model.cutoff, dtype=model.embedding.dtype)
+    for batch in pieces_of(model, data):
         errors = errors_of(evaluate(model, batch), batch)
         force += float(errors.force_squared.double().sum()) / 3
         energy += float((errors.energy.double().square() / batch.atoms_per_structure).sum())
@@ -180,6 +180,18 @@ class SelfAssessing(ABC):
     def cutoff(self) -> float:
         return self.model.cutoff
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def bytes_per_pair(self) -> int:
+        return bytes_per_pair(self.model)
+
     @abstractmethod
     def predict(self, batch: Batch) -> Prediction: ...
 
@@ -192,8 +204,7 @@ class SelfAssessing(ABC):
         the mean of (error/σ)², make up for all of this; the likelihood of a Gaussian is highest there.
         """
         force = energy = 0.0
-        for chosen in torch.arange(len(valid)).split(100):
-            batch = valid.batch(chosen, cutoff=self.cutoff, dtype=self.model.embedding.dtype)
+        for batch in pieces_of(self.model, valid):
             errors, said = errors_of(evaluate(self.model, batch), batch), self.predict(batch)
             assert said.energy_uncertainty is not None
             force += float((errors.force_squared / said.force_uncertainty.square()).double().sum()) / 3
@@ -202,9 +213,11 @@ class SelfAssessing(ABC):
         factors = tuple(old * math.sqrt(new) for old, new in zip(self.factors, found, strict=True))
         return type(self)(self.model, likelihood=self.likelihood, factors=factors, history=self.history)  # pyright: ignore[reportArgumentType]
 
-    def to(self, target: torch.dtype | torch.device | str) -> Any:
-        """A copy in another floating-point type or on another device: `predict` wants batches of the same."""
-        model = copy.deepcopy(self.model).to(target)
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> Any:
+        """A copy in another floating-point type, on another device, or both: `to("cuda", torch.float64)`."""
+        model = moved(self.model, *targets(target, device=device, dtype=dtype))
         return type(self)(model, likelihood=self.likelihood, factors=self.factors, history=self.history)
 
     def save(self, path: str | Path) -> None:

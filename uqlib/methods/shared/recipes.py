@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from uqlib.common.devices import as_device
 from uqlib.networks.evaluation import OtherNetwork, evaluate
 from uqlib.networks.losses import EnergyForceLoss, Loss
 from uqlib.networks.painn import PaiNN
@@ -19,20 +22,23 @@ from uqlib.structures.datasets import Dataset
 class SingleNetwork:
     """How one network is trained. `network` goes to `PaiNN`: `{"features": 32}`.
 
-    With `checkpoints`, a folder, an interrupted `fit` continues.
+    With `checkpoints`, a folder, an interrupted `fit` continues. `device`: where the training runs and where what it
+    returns then is, "auto" for a GPU if there is one. All that is random is drawn on the CPU, the same for any device.
     """
 
     network: Mapping[str, int | float] = field(default_factory=dict)
     loss: Loss = field(default_factory=EnergyForceLoss)
     settings: Settings = field(default_factory=Settings)
     checkpoints: str | Path | None = None
+    device: str | torch.device = field(default="cpu", repr=False, compare=False)  # no part of what is learnt
 
     def untrained(
         self, train_set: Dataset, valid: Dataset, *, seed: int, heads: Mapping[str, int] | None = None
     ) -> PaiNN:
         """The network with its initial weights, made for all elements of both sets."""
         elements = sorted({*train_set.elements, *valid.elements})
-        return PaiNN(elements=elements, seed=seed, heads=heads, **self.network)  # pyright: ignore[reportArgumentType]
+        model = PaiNN(elements=elements, seed=seed, heads=heads, **self.network)  # pyright: ignore[reportArgumentType]
+        return model.to(as_device(self.device))
 
     def train_network(
         self,
