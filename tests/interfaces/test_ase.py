@@ -250,5 +250,13 @@ def test_atoms_that_must_be_refused(calculator: UncertaintyCalculator) -> None:
 def test_what_is_no_predictor() -> None:
     with pytest.raises(TypeError, match=r"predictor: got a PaiNN, expected what `Method\.fit` returns"):
         UncertaintyCalculator(samples.small_network())  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"in torch\.float32, this network in torch\.float64"):
-        UncertaintyCalculator(PREDICTOR).get_potential_energy(rattled("NH3", 0))
+
+
+def test_the_type_is_the_predictors_own_or_the_one_asked_for() -> None:
+    atoms = rattled("NH3", 0)
+    own = UncertaintyCalculator(PREDICTOR)
+    assert own.predictor.dtype == torch.float64
+    single = UncertaintyCalculator(PREDICTOR, dtype="float32")
+    assert single.predictor.dtype == torch.float32
+    difference = abs(own.get_potential_energy(atoms) - single.get_potential_energy(atoms))
+    assert 0 < difference < 1e-4
