@@ -89,7 +89,7 @@ def test_train_and_score(
     assert main([*command, "--out", str(out), "--checkpoints", str(folder)]) == 0
     first = capsys.readouterr()
     assert "member 2 of 2" in first.err, "a progress bar"
-    for words in ("splits            train 21, valid 3, test 6", "MAE", "ROC-AUC", "miscal. area", "meV/Å", "±"):
+    for words in ("splits            train 21, valid 3, test 6", "MAE", "ROC-AUC", "miscalibration", "meV/Å", "±"):
         assert words in first.out
     assert sorted(p.name for p in folder.iterdir()) == ["member-0.ckpt", "member-1.ckpt"]
 

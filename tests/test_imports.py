@@ -38,8 +38,8 @@ STANDARD_OR = {
 }
 """Modules that import only the standard library and these."""
 
-TAKE_DATA_ONLY = {"show"}
-"""Rooms that take arrays and structures and return figures: they know nothing of models."""
+TAKE_DATA_ONLY = {"show": (["structures", "units"], ["metrics", "layout"])}
+"""Rooms that take arrays and structures and return figures, and what they may import: they know nothing of models."""
 
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
 
@@ -82,7 +82,7 @@ def complaint(parts: tuple[str, ...], target: list[str]) -> str:
     elif len(target) > 1 and target[1] in LEVEL and target[1] != room:
         if LEVEL[target[1]] >= LEVEL[room]:
             return f"imports {target[1]}, which does not stand lower"
-        if room in TAKE_DATA_ONLY and target[1:3] != ["structures", "units"]:
+        if room in TAKE_DATA_ONLY and target[1:3] not in TAKE_DATA_ONLY[room]:
             return f"imports {target[1]}, but takes data only"
     elif room == "methods" and target[1] == room and parts[-1] != "__init__" and target[2:3] not in ([], ["shared"]):
         return f"imports {'.'.join(target[2:])}: methods never import each other"

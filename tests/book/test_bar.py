@@ -58,8 +58,8 @@ def test_the_table_has_a_row_for_each_split():
     errors = {name: wrong_by(1 + values) for name, values in novelty.items()}
     bar = novelty_alone(MOLECULES, errors, novelty, splits=["hot", "test"])
     lines = repr(bar).splitlines()
-    assert [line.split()[0] for line in lines] == ["split", "hot", "test"]
-    assert "1.00" in lines[1]
+    assert [line.split()[0] for line in lines] == ["split", "-----", "hot", "test"]
+    assert "1.00" in lines[2]
     assert "<table" in bar._repr_html_()
 
 

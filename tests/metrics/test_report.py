@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
 from uqlib import metrics
-from uqlib.metrics import METRICS, Estimate, Report, report
+from uqlib.metrics import FULL_NAME, METRICS, Estimate, Report, report
 from uqlib.metrics.suite import roc_name
 from uqlib.prediction import Prediction
 from uqlib.show import plots
@@ -256,12 +256,12 @@ def test_the_study_asks_the_same() -> None:
     )
     scores = scoring.score(said, data, resamples=20)
     found = report(said, batch, groups=scoring.groups_of(data)[0], resamples=20, by_element=False)
-    for name, full in scoring.METRICS.items():
+    for name in scoring.SHOWN:
         for mine, quantity in ((scores.energy, "energy"), (scores.force, "forces")):
             estimate = mine[name]
             assert estimate is not None, name
-            assert estimate.value == pytest.approx(found[quantity, full].value)
-            assert estimate.standard_error == pytest.approx(found[quantity, full].standard_error)
+            assert estimate.value == pytest.approx(found[quantity, name].value)
+            assert estimate.standard_error == pytest.approx(found[quantity, name].standard_error)
 
 
 # ---- what is missing
@@ -335,6 +335,18 @@ def test_the_text_is_an_aligned_table_with_units(told: tuple[Batch, Prediction, 
         assert all(line[start - 1] == " " and line[start] != " " for line in body)
     assert sum("meV/Å" in line for line in body) == 5  # MAE, RMSE, sharpness, CRPS, interval score
     assert max(map(len, lines)) == len(lines[3])
+
+
+def test_a_metric_answers_to_its_short_name(told: tuple[Batch, Prediction, Report]) -> None:
+    batch, prediction, found = told
+    assert set(FULL_NAME.values()) <= set(METRICS)
+    assert not set(FULL_NAME) & set(METRICS), "a short name means one metric"
+    for short, full in FULL_NAME.items():
+        assert found["forces", short] == found["forces", full]
+    few = report(prediction, batch, resamples=5, wanted=("coverage", "ROC-AUC"), by_element=False)
+    assert list(few.columns[0].values) == ["coverage of 95 %", "ROC-AUC, worst 10 %"]
+    with pytest.raises(KeyError, match="'ROC' of 'forces': expected one of"):
+        found["forces", "ROC"]
 
 
 def test_markdown_html_and_rows_hold_the_same_numbers(told: tuple[Batch, Prediction, Report]) -> None:

@@ -93,10 +93,10 @@ def test_zeros_do_not_reward_overconfidence() -> None:
     area, held, naive = {}, {}, {}
     for factor in (0.7, 1.0):
         said = perfect(grid, factor=factor)
-        found = scoring.score(said, grid, resamples=0, wanted={"a": "miscalibration area", "c": "coverage of 95 %"})
-        assert found.force["a"] is not None
-        assert found.force["c"] is not None
-        area[factor], held[factor] = found.force["a"].value, found.force["c"].value
+        found = scoring.score(said, grid, resamples=0, wanted=("miscalibration", "coverage"))
+        assert found.force["miscalibration"] is not None
+        assert found.force["coverage"] is not None
+        area[factor], held[factor] = found.force["miscalibration"].value, found.force["coverage"].value
         every = metrics.force_components(said.forces, label, said.force_uncertainty)
         naive[factor] = float(metrics.miscalibration_area(*every))
         whole = metrics.report(said, grid.batch(), wanted=["miscalibration area"], resamples=2, by_element=False)

@@ -109,7 +109,7 @@ def test_sortable_table() -> None:
     assert "http" not in html
     assert "ID" not in html.replace("ByID", "")
     assert html.split('id="')[1].split('"')[0] not in table._repr_html_(), "two on one page leave each other alone"
-    assert repr(table).splitlines() == ["name  x", "b <   2.2", "a     –", "c     –"]
+    assert repr(table).splitlines() == ["name  x", "----  ---", "b <   2.2", "a     –", "c     –"]
     with pytest.raises(ValueError, match="got one with 1 cells, expected 2"):
         plots.sortable_table(("a", "b"), [("x",)], caption="")
     with pytest.raises(ValueError, match="digits: got 1, expected 2"):

@@ -27,7 +27,7 @@ from uqlib.study import (
     verdict,
 )
 from uqlib.study.results import FEWEST_SEEDS
-from uqlib.study.work import METRICS
+from uqlib.study.work import WRITTEN
 
 METHODS = ("ensemble", "mve", "evidential", "gmm", "neighbours")
 REGIME_SPLITS = {"in-domain": ("test",), "near": ("path",), "far": ("hot", "grid")}
@@ -48,7 +48,7 @@ def made_up(quality: dict[str, dict[str, float]], seeds: int = 10, *, noise: flo
             for split in names:
                 q = quality[method][regime] + noise * rng.normal()
                 values = {
-                    **dict.fromkeys(METRICS, 0.0), "MAE": SCALE[regime] * np.exp(-q), "Spearman": q,
+                    **dict.fromkeys(WRITTEN, 0.0), "MAE": SCALE[regime] * np.exp(-q), "Spearman": q,
                     "ROC-AUC": 0.5 + q / 2, "miscalibration": 0.5 - 0.4 * q, "NLL": 3 - q,
                 }  # fmt: skip
                 before = dict(values, miscalibration=None, NLL=None) if method in ("gmm", "neighbours") else values

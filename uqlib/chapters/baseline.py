@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uqlib import metrics
 from uqlib.metrics import Estimate
+from uqlib.metrics.layout import as_text
 from uqlib.networks.evaluation import evaluate
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.datasets import Dataset
@@ -71,12 +72,7 @@ def table(errors: Mapping[str, SplitErrors]) -> str:
                 f"{100 * mae / found.force_size:.0f} %",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        row[0].ljust(widths[0])
-        + "".join(cell.rjust(width + 3) for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
+    lines = as_text(rows)
     if not all(found.grouped for found in errors.values()):
         lines.append("* one scan or trajectory: frames taken as independent, error bars too small")
     return "\n".join(lines)

@@ -30,11 +30,12 @@ from .quantities import Quantity, quantities
 from .ranking import ause, ideal_spearman, roc_auc, roc_auc_sweep, sparsification_curve, spearman
 from .report import report
 from .resampling import Estimate, bootstrap
-from .suite import METRICS, Scores, score
+from .suite import FULL_NAME, METRICS, Scores, score
 from .symmetry import allowed_directions
 from .table import Report
 
 __all__ = [
+    "FULL_NAME",
     "METRICS",
     "Estimate",
     "Quantity",

@@ -42,7 +42,7 @@ def report(
         calibration: Prediction and batch of a split neither trained on nor scored here; its one factor for energies
             and its one factor for forces make the calibrated NLL. None: that row is left out.
         name: Of what is scored, for the title.
-        wanted: Names out of `metrics.METRICS`.
+        wanted: Names out of `metrics.METRICS`, full or short.
         by_element: Also score the forces on each element alone.
         resamples: Of each bootstrap.
         seed: Of the bootstrap.

@@ -1,6 +1,7 @@
 """The full set of questions, asked of one quantity: energies, or the forces on all atoms or on those of one element.
 
-`METRICS` is the list: adding a metric there adds a row to every report.
+`METRICS` is the list: adding a metric there adds a row to every report. Some names are long; each metric may be called
+by its short name as well, wherever one is asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .quantities import Quantity
 from .resampling import Estimate, bootstrap
 
 LARGE = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)  # "a large error" is one of the worst half, ... one of the worst twentieth
+WORST = 0.1  # which of these a short "ROC-AUC" means
 DRAWS = 200  # simulated data sets behind "if calibrated"
 SMALLER_UNIT = 1000.0  # eV -> meV
 
@@ -29,6 +31,7 @@ class Metric:
 
     asks: Literal["accuracy", "order", "size"]
     of: Callable[[Quantity], Callable[..., Tensor]]
+    short: str = ""  # name at the head of a narrow column, where its own is too long for that
     unit: Literal["same", "nats", ""] = ""  # same: that of the quantity, in thousandths
     ideal: str = "0"
     simulated: bool = False  # what the uncertainties promise; the errors are not looked at
@@ -40,7 +43,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What `score` found. A metric without a value is in `missing`, with the reason."""
+    """What `score` found, by full names. A metric without a value is in `missing`, with the reason."""
 
     name: str
     unit: str  # of values whose metric has the unit of the quantity: "meV/atom" or "meV/Å"
@@ -74,12 +77,19 @@ METRICS: Mapping[str, Metric] = {
     "RMSE": Metric(asks="accuracy", of=lambda _: accuracy.rmse, unit="same"),
     "Spearman": Metric(asks="order", of=lambda _: ranking.spearman, ideal=NEXT_ROW),
     CALIBRATED_RANK: Metric(asks="order", of=lambda _: ranking.spearman, ideal="", simulated=True),
-    **{roc_name(s): Metric(asks="order", of=partial(_detection, share=s), ideal="1") for s in LARGE},
+    **{
+        roc_name(s): Metric(
+            asks="order", of=partial(_detection, share=s), short="ROC-AUC" if s == WORST else "", ideal="1"
+        )
+        for s in LARGE
+    },
     "AUSE": Metric(asks="order", of=lambda _: ranking.ause),
-    "miscalibration area": Metric(asks="size", of=lambda _: gaussian.miscalibration_area),
+    "miscalibration area": Metric(asks="size", of=lambda _: gaussian.miscalibration_area, short="miscalibration"),
     "ENCE": Metric(asks="size", of=lambda _: gaussian.ence),
     "coverage of 68 %": Metric(asks="size", of=lambda _: partial(gaussian.coverage, level=0.68), ideal="0.68"),
-    "coverage of 95 %": Metric(asks="size", of=lambda _: partial(gaussian.coverage, level=0.95), ideal="0.95"),
+    "coverage of 95 %": Metric(
+        asks="size", of=lambda _: partial(gaussian.coverage, level=0.95), short="coverage", ideal="0.95"
+    ),
     "sharpness": Metric(asks="size", of=lambda _: lambda _, std: gaussian.sharpness(std), unit="same", ideal="RMSE"),
     "NLL": Metric(asks="size", of=lambda _: gaussian.nll, unit="nats", ideal="low"),
     "calibrated NLL": Metric(asks="size", of=_calibrated_nll, unit="nats", ideal="low"),
@@ -87,6 +97,9 @@ METRICS: Mapping[str, Metric] = {
     "interval score, 95 %": Metric(asks="size", of=lambda _: gaussian.interval_score, unit="same", ideal="low"),
 }
 """By name, in the order of the report: is it accurate, is it in the right order, is it of the right size?"""
+
+FULL_NAME: Mapping[str, str] = {metric.short: name for name, metric in METRICS.items() if metric.short}
+"""Short name -> name in `METRICS`."""
 
 ONLY_A_RANKING = (
     "the uncertainty is a score in nats, which ranks and has no size; make it a standard deviation on held-out data "
@@ -99,18 +112,18 @@ def score(quantity: Quantity, wanted: Collection[str] = tuple(METRICS), *, resam
 
     Args:
         quantity: What to score.
-        wanted: Names out of `METRICS`.
+        wanted: Names out of `METRICS`, full or short.
         resamples: Of each bootstrap.
         seed: Of each bootstrap, and of the simulation behind "if calibrated".
 
     Raises:
         ValueError: An unknown name, or what the metrics refuse: shapes, NaN, negative deviations, a single group.
     """
-    if unknown := [name for name in wanted if name not in METRICS]:
+    if unknown := [name for name in wanted if name not in METRICS and name not in FULL_NAME]:
         raise ValueError(f"wanted: got {unknown}, expected names out of {list(METRICS)}")
     values: dict[str, Estimate] = {}
     missing: dict[str, str] = {}
-    for name in wanted:
+    for name in (FULL_NAME.get(name, name) for name in wanted):
         metric = METRICS[name]
         if reason := _not_asked(quantity, metric):
             missing[name] = reason

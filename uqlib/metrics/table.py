@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .layout import as_markdown, as_text
 from .resampling import Estimate
-from .suite import CALIBRATED_RANK, METRICS, NEXT_ROW, Scores
+from .suite import CALIBRATED_RANK, FULL_NAME, METRICS, NEXT_ROW, Scores
 
 QUESTIONS = {"accuracy": "How large are the errors?", "order": "Right order?", "size": "Right size?"}
 
@@ -34,6 +35,7 @@ class Report:
     def __getitem__(self, key: tuple[str, str]) -> Estimate:
         """Raises KeyError, with the reason where there is one, for what has no value."""
         quantity, metric = key
+        metric = FULL_NAME.get(metric, metric)
         found = {column.name: column for column in self.columns}
         if quantity not in found:
             raise KeyError(f"quantity: got {quantity!r}, this report has {list(found)}")
@@ -61,11 +63,10 @@ class Report:
 
     def __str__(self) -> str:
         table = [["", *self._header(), "ideal"], *(row for _, row in self._table())]
-        widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        text = [self.title, "", lines[0], "  ".join("-" * width for width in widths)]
+        lines = as_text(table)
+        text = [self.title, "", *lines[:2]]
         question = ""
-        for (asked, _), line in zip(self._table(), lines[1:], strict=True):
+        for (asked, _), line in zip(self._table(), lines[2:], strict=True):
             text += [] if asked == question else [QUESTIONS[asked]]
             question = asked
             text.append(line)
@@ -75,9 +76,8 @@ class Report:
     def to_markdown(self) -> str:
         """The table in GitHub's Markdown, title above, notes below."""
         header = ["metric", *self._header(), "ideal"]
-        lines = [f"**{self.title}**", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-        lines += [f"| {' | '.join(cell.strip() for cell in row)} |" for _, row in self._table()]
-        return "\n".join([*lines, "", *(f"{note}  " for note in self.notes)]).rstrip()
+        lines = as_markdown([header, *([cell.strip() for cell in row] for _, row in self._table())])
+        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"{note}  " for note in self.notes)]).rstrip()
 
     def _repr_html_(self) -> str:
         head = "".join(f'<th style="{CELL}">{escape(cell)}</th>' for cell in ("", *self._header(), "ideal"))

@@ -12,17 +12,17 @@ import torch
 from tqdm.auto import tqdm
 
 from uqlib.methods.shared.recipes import AfterTraining, SingleNetwork
+from uqlib.metrics.layout import as_markdown, as_text
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Settings
 from uqlib.prediction import predict
 from uqlib.structures.datasets import Dataset
 from uqlib.study import costs, scoring
 from uqlib.study.costs import Cost, seconds
-from uqlib.study.scoring import METRICS, Scores
+from uqlib.study.scoring import Scores
 
 SETTINGS = Settings(learning_rate=5e-3)  # fast enough for trainings as short as a comparison can afford
 STRUCTURES_TO_TIME = 50
-HEADINGS = ("MAE", "RMSE", "Spearman", "ROC-AUC", "miscal. area")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +41,14 @@ class Comparison:
         for split, found in any_method.items():
             star = "" if found.grouped else " *"
             for quantity, unit in (("force", "meV/Å"), ("energy", "meV/atom")):
-                rows = [("method", *(f"{h} ({unit})" if h in ("MAE", "RMSE") else h for h in HEADINGS))]
-                for method, scores in self.scores.items():
-                    values = getattr(scores[split], quantity)
-                    rows.append((method, *("–" if values[m] is None else str(values[m]) for m in METRICS)))
+                rows = [("method", *scoring.heads(f" ({unit})"))]
+                rows += [(method, *scoring.cells(getattr(s[split], quantity))) for method, s in self.scores.items()]
                 blocks.append(_block(f"{split}{star}: {quantity}", rows, markdown))
         blocks.append(
             _block("cost in processor time and memory, and how many times that of one network", self._costs(), markdown)
         )
         if not all(found.grouped for found in any_method.values()):
-            note = "frames of one path or trajectory: the error bars take them as independent and are too small"
-            blocks.append(f"{chr(92) if markdown else ''}* {note}")
+            blocks.append(f"{chr(92) if markdown else ''}{scoring.TOO_SMALL}")
         return "\n\n".join(blocks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -180,9 +177,4 @@ def adapt(
 
 def _block(heading: str, rows: Sequence[tuple[str, ...]], markdown: bool) -> str:
     """A heading and a table; the first row has the names of the columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    lines.insert(1, ["-" * width for width in widths])
-    if markdown:
-        return f"## {heading}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{heading}\n" + "\n".join("  ".join(line).rstrip() for line in lines)
+    return "\n".join([f"## {heading}", "", *as_markdown(rows)] if markdown else [heading, *as_text(rows)])

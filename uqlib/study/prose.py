@@ -227,7 +227,7 @@ def scoreboard(results: Results) -> list[list[str | float | None]]:
 
 
 SCOREBOARD = (
-    "method", "regime", "MAE ratio", "Spearman", "ROC-AUC", "miscal. area", "NLL", "rank", "training ×",
+    "method", "regime", "MAE ratio", "Spearman", "ROC-AUC", "miscalibration", "NLL", "rank", "training ×",
     "prediction ×",
 )  # fmt: skip
 """Heads of `scoreboard`."""

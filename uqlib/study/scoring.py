@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from uqlib import metrics
-from uqlib.metrics import Estimate
+from uqlib.metrics import FULL_NAME, METRICS, Estimate
+from uqlib.metrics.layout import as_text
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 
-METRICS = {  # name here -> name in `metrics.METRICS`
-    "MAE": "MAE",
-    "RMSE": "RMSE",
-    "Spearman": "Spearman",
-    "ROC-AUC": "ROC-AUC, worst 10 %",
-    "miscalibration": "miscalibration area",
-}
+SHOWN = ("MAE", "RMSE", "Spearman", "ROC-AUC", "miscalibration")
+"""What is asked unless something else is wanted: names, short where there is a short one, of `metrics.METRICS`."""
+
+TOO_SMALL = "* frames of one path or trajectory: the error bars take them as independent and are too small"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +40,15 @@ def score(
     *,
     resamples: int = 500,
     seed: int = 0,
-    wanted: Mapping[str, str] = METRICS,
+    wanted: Collection[str] = SHOWN,
 ) -> Scores:
     """Hold a prediction for `data` against its labels: `metrics.report` has more to say.
 
-    `wanted`: names of your choice -> names in `metrics.METRICS`. Error bars: bootstrap over groups of correlated frames
-    (`Dataset.groups`), in which atoms stay with their frame; none with `resamples=0`.
-    Raises ValueError where `data` has no labels, fewer than two structures, or is not what was predicted.
+    `wanted`: names out of `metrics.METRICS`, full or short; what is found is called as it was asked for. Error bars:
+    bootstrap over groups of correlated frames (`Dataset.groups`), in which atoms stay with their frame; none with
+    `resamples=0`.
+    Raises ValueError for unknown names, and where `data` has no labels, fewer than two structures, or is not what was
+    predicted.
     """
     atoms = sum(len(frame) for frame in data.atoms)
     if len(prediction.energy) != len(data) or len(prediction.forces) != atoms:
@@ -59,12 +59,17 @@ def score(
     groups, grouped = groups_of(data)
     labelled = _labelled(data)
     found = metrics.quantities(prediction, labelled, groups=groups)
-    energy, force = (metrics.score(q, wanted.values(), resamples=resamples, seed=seed).values for q in found)
+    energy, force = (metrics.score(q, wanted, resamples=resamples, seed=seed).values for q in found)
     return Scores(
-        energy={name: energy.get(full) for name, full in wanted.items()},
-        force={name: force.get(full) for name, full in wanted.items()},
+        energy={name: energy.get(full_name(name)) for name in wanted},
+        force={name: force.get(full_name(name)) for name in wanted},
         grouped=grouped,
     )
+
+
+def full_name(name: str) -> str:
+    """In `metrics.METRICS`, of a metric that may be called by its short name."""
+    return FULL_NAME.get(name, name)
 
 
 def groups_of(data: Dataset) -> tuple[torch.Tensor, bool]:
@@ -81,15 +86,23 @@ def _labelled(data: Dataset) -> Batch:
 
 def table(scores: Mapping[str, Scores]) -> str:
     """Split -> scores, as lines of text: a row for each split and quantity, a column for each metric."""
-    rows: list[tuple[str, ...]] = [("split", "of", "MAE", "RMSE", "Spearman", "ROC-AUC", "miscal. area")]
+    rows = [("split", "of", *heads())]
     for split, both in scores.items():
         for quantity, unit, found in (("energy", " meV/atom", both.energy), ("force", " meV/Å", both.force)):
-            units = (unit, unit, "", "", "")
-            cells = ["–" if found[m] is None else f"{found[m]}{u}" for m, u in zip(METRICS, units, strict=True)]
-            rows.append((split if both.grouped else f"{split} *", quantity, *cells))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    if any(not both.grouped for both in scores.values()):
-        lines.append("* frames of one path or trajectory: the error bars take them as independent and are too small")
-    return "\n".join(lines)
+            rows.append((split if both.grouped else f"{split} *", quantity, *cells(found, unit)))
+    lines = as_text(rows)
+    return "\n".join(lines if all(both.grouped for both in scores.values()) else [*lines, TOO_SMALL])
+
+
+def heads(unit: str = "") -> list[str]:
+    """Names of what is shown, followed by `unit` where it is theirs."""
+    return [f"{name}{unit}" if _has_unit(name) else name for name in SHOWN]
+
+
+def cells(found: Mapping[str, Estimate | None], unit: str = "") -> list[str]:
+    """The values that belong under `heads`, followed by `unit` where it is theirs."""
+    return ["–" if found[m] is None else f"{found[m]}{unit if _has_unit(m) else ''}" for m in SHOWN]
+
+
+def _has_unit(name: str) -> bool:
+    return METRICS[full_name(name)].unit == "same"

@@ -31,13 +31,7 @@ from uqlib.structures.datasets import Dataset
 from uqlib.study import comparison, costs, scoring
 from uqlib.study.grid import SHARED, Unit, data_digest, digest, group_of
 
-METRICS = {  # name in a cell -> name in `metrics.METRICS`
-    **scoring.METRICS,
-    "AUSE": "AUSE",
-    "coverage": "coverage of 95 %",
-    "NLL": "NLL",
-    "CRPS": "CRPS",
-}
+WRITTEN = (*scoring.SHOWN, "AUSE", "coverage", "NLL", "CRPS")  # into a cell: names as for `scoring.score`
 ATOMS_AT_ONCE = 1000  # in one batch of a prediction
 ATOMS_TO_TIME = 200  # in the batch whose prediction is timed
 Cell = dict[str, Any]
@@ -187,7 +181,7 @@ def _scores(predictor: Predictor, data: Dataset, splits: Iterable[str], kind: An
 
 def _plain(prediction: Prediction, part: Dataset) -> dict[str, Any]:
     """Quantity -> metric -> value, None where there is none. It is the seeds that give the error bars."""
-    scores = scoring.score(prediction, part, resamples=0, wanted=METRICS)
+    scores = scoring.score(prediction, part, resamples=0, wanted=WRITTEN)
     return {
         quantity: {name: None if value is None else value.value for name, value in found.items()}
         for quantity, found in (("energy", scores.energy), ("force", scores.force))

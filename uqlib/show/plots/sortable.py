@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uqlib.metrics.layout import as_text
+
 Cell = str | float | None
 
 # The script touches its own table only, asks nothing of the page and nothing of the network. Without it the table
@@ -77,11 +79,7 @@ class SortableTable:
         ]
 
     def __repr__(self) -> str:
-        lines = [list(self.columns), *(self._texts(row) for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
-        return "\n".join(
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
+        return "\n".join(as_text([self.columns, *(self._texts(row) for row in self.rows)]))
 
 
 def sortable_table(
