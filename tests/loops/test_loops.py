@@ -32,7 +32,7 @@ from uqlib.networks import training
 from uqlib.networks.training import Settings
 from uqlib.oracles import OracleError
 from uqlib.structures import datasets
-from uqlib.study.running import Done, StudyError
+from uqlib.study.cells import Done, StudyError
 
 QUIET: dict[str, Any] = {"progress": False}
 VOLATILE = {"seconds", "wall_s", "peak_mb", "made", "hardware", "command", "training_s"}

@@ -10,7 +10,8 @@ import pytest
 from uqlib import methods
 from uqlib.structures import datasets
 from uqlib.study import REGIMES, SCALES, Grid, load_grid
-from uqlib.study.grid import FEWEST, SHARED, data_digest, digest, group_of
+from uqlib.study.cells import digest
+from uqlib.study.grid import FEWEST, SHARED, data_digest, group_of
 
 TEXT = """
 methods = ["ensemble", "mve", "gmm"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from uqlib.loops.recipes import recipe
 from uqlib.loops.settings import POOL, Driver, System
+from uqlib.study.cells import chosen
 
 VERSION = 1  # of what a cell holds: with another, older cells are stale
 
@@ -55,10 +55,7 @@ class Grid:
             for seed in system.seeds
             for driver in self.drivers
         ]
-        for pattern in wanted:
-            if not any(fnmatchcase(str(unit), pattern) for unit in every):
-                raise ValueError(f"only: {pattern!r} matches no cell system/seed/driver, for example {every[0]}")
-        return [unit for unit in every if not wanted or any(fnmatchcase(str(unit), p) for p in wanted)]
+        return chosen({str(unit): unit for unit in every}, wanted, "system/seed/driver")
 
 
 @dataclass(frozen=True, kw_only=True)

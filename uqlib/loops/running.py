@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from tqdm.auto import tqdm
 
 from uqlib.common import storage
 from uqlib.loops.grid import Grid, Unit
 from uqlib.loops.packing import pack, unpack
-from uqlib.loops.unit import Cell, do_unit, label_folder, unit_folder
-from uqlib.study.grid import data_digest, digest
-from uqlib.study.running import SCRATCH, Done, StudyError, outcomes
+from uqlib.loops.unit import do_unit, label_folder, unit_folder
+from uqlib.study import cells
+from uqlib.study.cells import SCRATCH, Cell, Done, as_text, digest, do_all, tell_stale
+from uqlib.study.grid import data_digest
 
 
 def run(
@@ -53,62 +50,40 @@ def run(
     folder = Path(folder)
     scratch = (folder / SCRATCH).absolute()
     units, kept, stale = what_is_left(grid, folder, only)
-    for path in stale:
-        tqdm.write(f"stale, made with other settings or data, and made anew: {path}")
-    systems = [grid.systems[name] for name in dict.fromkeys(unit.system for unit in units)]
-    for system in systems:
-        unpack(labels_file(folder, system.name), label_folder(scratch, system))
-    made, failed = 0, []
-    jobs = [(unit, partial(do_unit, unit, scratch=scratch, command=command, threads=threads)) for unit in units]
-    with tqdm(total=kept + len(units), initial=kept, desc=grid.name, disable=not progress, unit="cell") as bar:
-        for unit, future in outcomes(jobs, executor, bar):
-            pack(label_folder(scratch, grid.systems[unit.system]), labels_file(folder, unit.system))
-            error = future.exception()
-            if error is not None:
-                failed.append(f"{unit}: {type(error).__name__}: {error}")
-                tqdm.write(f"failed, {failed[-1]}")
-                continue
-            storage.write_atomically(cell_path(folder, unit), f"{as_text(future.result())}\n".encode())
-            shutil.rmtree(unit_folder(scratch, unit), ignore_errors=True)
-            made += 1
-            bar.update()
-    if failed:
-        raise StudyError(
-            f"{len(failed)} of {len(units)} loops failed, the others are done and kept; the same command tries them "
-            f"again. First: {failed[0]}"
-        )
+    tell_stale(stale)
+    for system in dict.fromkeys(unit.system for unit in units):
+        unpack(labels_file(folder, system), label_folder(scratch, grid.systems[system]))
+
+    def pack_labels(unit: Unit) -> None:
+        pack(label_folder(scratch, grid.systems[unit.system]), labels_file(folder, unit.system))
+
+    def keep(unit: Unit, cell: Cell) -> int:
+        text = as_text(cell, ("generations", "learners"))
+        storage.write_atomically(cell_path(folder, unit), f"{text}\n".encode())
+        shutil.rmtree(unit_folder(scratch, unit), ignore_errors=True)
+        return 1
+
+    made = do_all(
+        [(unit, partial(do_unit, unit, scratch=scratch, command=command, threads=threads)) for unit in units],
+        keep,
+        executor=executor,
+        kept=kept,
+        total=len(units),
+        called=(grid.name, "loops"),
+        progress=progress,
+        whatever=pack_labels,
+    )
     return Done(made=made, kept=kept, stale=len(stale))
 
 
 def what_is_left(grid: Grid, folder: Path, only: Sequence[str] = ()) -> tuple[list[Unit], int, list[Path]]:
     """Units still to be done, how many cells there are already, and which of them are stale."""
     data = {name: data_digest(system.load(), system.splits) for name, system in grid.systems.items()}
-    left, kept, stale = [], 0, []
-    for unit in grid.units(only):
-        path = cell_path(folder, unit)
-        if path.exists():
-            cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if (cell["digest"], cell["data_digest"]) == (digest(unit.identity()), data[unit.system]):
-                kept += 1
-                continue
-            stale.append(path)
-        left.append(unit)
-    return left, kept, stale
 
+    def fresh(unit: Unit, cell: Cell) -> bool:
+        return (cell["digest"], cell["data_digest"]) == (digest(unit.identity()), data[unit.system])
 
-def as_text(cell: Cell) -> str:
-    """JSON with a line for each entry, each generation and each learner: short, and fit to be compared by line."""
-    lines = []
-    for key, value in cell.items():
-        if key == "generations":
-            text = "[\n  " + ",\n  ".join(json.dumps(found, ensure_ascii=False) for found in value) + "\n]"
-        elif key == "learners":
-            inner = ",\n  ".join(f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
-            text = "{\n  " + inner + "\n}"
-        else:
-            text = json.dumps(value, ensure_ascii=False)
-        lines.append(f"{json.dumps(key)}: {text}")
-    return "{\n" + ",\n".join(lines) + "\n}"
+    return cells.what_is_left([(unit, cell_path(folder, unit)) for unit in grid.units(only)], fresh)
 
 
 def cell_path(folder: Path, unit: Unit) -> Path:

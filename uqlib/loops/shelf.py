@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from uqlib import calibration
 from uqlib.calibration import Calibrated, Recalibrated, calibrate
 from uqlib.common.storage import write_atomically
@@ -22,7 +20,8 @@ from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.prediction import predict
 from uqlib.structures.datasets import Dataset
 from uqlib.study import costs
-from uqlib.study.grid import digest
+from uqlib.study.cells import digest
+from uqlib.study.grid import bytes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class Shelved:
             method = replace(method, method=replace(inner, **changes))
         else:
             method = replace(method, **changes)
-        return self.shelf / f"{digest([VERSION, plain(method), _bytes_of(train), _bytes_of(valid), seed])}.uq"
+        return self.shelf / f"{digest([VERSION, plain(method), _digest_of(train), _digest_of(valid), seed])}.uq"
 
     def forces(self, train: Dataset, valid: Dataset, seed: int) -> Path:
         """The same for all methods that have the same forces."""
@@ -112,11 +111,5 @@ def _continued(inner: Any, model: Any) -> Callable[..., Any]:
     )
 
 
-def _bytes_of(data: Dataset) -> str:
-    """What tells other data, or the same in another order, from these."""
-    found = hashlib.sha256()
-    for frame in data.atoms:
-        for array in (frame.numbers, frame.positions, np.asarray(frame.cell)):
-            found.update(np.ascontiguousarray(array).tobytes())
-    found.update(data.energies.tobytes() + data.forces.tobytes())
-    return found.hexdigest()
+def _digest_of(data: Dataset) -> str:
+    return hashlib.sha256(bytes_of(data)).hexdigest()

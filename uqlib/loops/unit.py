@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from uqlib.active_learning import ActiveLearning, History, LabelStore
 from uqlib.active_learning.history import Generation
@@ -23,10 +22,9 @@ from uqlib.loops.recipes import Diary, TimedOracle, TimedProposal, learners, pro
 from uqlib.loops.settings import System
 from uqlib.loops.shelf import Shelved
 from uqlib.structures.datasets import Dataset
-from uqlib.study.grid import data_digest, digest
-from uqlib.study.work import hardware, peak_mb, rounded, versions
-
-Cell = dict[str, Any]
+from uqlib.study.cells import Cell, digest, rounded
+from uqlib.study.grid import data_digest
+from uqlib.study.machine import hardware, peak_mb, torch_threads, versions
 
 
 def do_unit(unit: Unit, *, scratch: str | Path, command: str = "", threads: int = 1) -> Cell:
@@ -42,12 +40,8 @@ def do_unit(unit: Unit, *, scratch: str | Path, command: str = "", threads: int 
     Raises:
         ValueError: as `System.load` and what the recipes refuse.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         return rounded(_Loop(unit, Path(scratch)).cell(command, threads))
-    finally:
-        torch.set_num_threads(before)
 
 
 def label_folder(scratch: Path, system: System) -> Path:

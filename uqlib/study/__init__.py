@@ -1,8 +1,9 @@
 """The study: every method, on every system, from several seeds, in and out of domain; and what follows from it.
 
 `grid` says what is to be done and reads it from a file; `work` does one piece of it; `running` does all pieces, here or
-on a cluster, and keeps what is done; `results` reads it; `statistics` tells differences from noise; `verdict` puts the
-questions of the book to the results; `prose` and `advice` say what came out.
+on a cluster, and keeps what is done, with `cells` and `machine`, which serve other campaigns as well; `results` reads
+it; `statistics` tells differences from noise; `verdict` puts the questions of the book to the results; `prose` and
+`advice` say what came out.
 """
 
 from . import advice, prose, verdict

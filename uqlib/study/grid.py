@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.training import Settings
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
+from uqlib.study.cells import chosen
 
 FOLDER = datasets.DATA / "study"
 SCALES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
@@ -110,16 +109,10 @@ class Grid:
 
         Raises ValueError for a pattern that matches nothing.
         """
-        cells = [(s, n, m) for s in self.systems for n in self.seeds for m in self.methods]
-        names = {cell: "/".join(map(str, cell)) for cell in cells}
-        for pattern in wanted:
-            if not any(fnmatchcase(name, pattern) for name in names.values()):
-                raise ValueError(f"only: {pattern!r} matches no cell system/seed/method, for example {names[cells[0]]}")
+        cells = {f"{s}/{n}/{m}": (s, n, m) for s in self.systems for n in self.seeds for m in self.methods}
         groups: dict[tuple[str, int, str], list[str]] = {}
-        for system, seed, method in cells:
-            name = names[system, seed, method]
-            if not wanted or any(fnmatchcase(name, pattern) for pattern in wanted):
-                groups.setdefault((system, seed, group_of(method)), []).append(method)
+        for system, seed, method in chosen(cells, wanted, "system/seed/method"):
+            groups.setdefault((system, seed, group_of(method)), []).append(method)
         return [
             Unit(grid=self, system=system, seed=seed, methods=tuple(found))
             for (system, seed, _), found in groups.items()
@@ -184,18 +177,15 @@ def resplit(data: Dataset, seed: int) -> Dataset:
     return Dataset(name=data.name, atoms=data.atoms, splits={**data.splits, **anew}, card=data.card)
 
 
-def digest(found: Any) -> str:
-    """SHA-256, 16 hexadecimal digits of it, of plain data."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def data_digest(data: Dataset, splits: Sequence[str]) -> str:
-    """The same of the geometries and labels in some splits: it changes when they are extended or relabelled."""
+    """Of the geometries and labels in some splits, as `digest`: it changes when they are extended or relabelled."""
     found = hashlib.sha256()
     for split in sorted({"train", "valid", *splits}):
-        part = data[split]
-        found.update(split.encode())
-        for frame in part.atoms:
-            found.update(frame.numbers.tobytes() + frame.positions.tobytes() + np.asarray(frame.cell).tobytes())
-        found.update(part.energies.tobytes() + part.forces.tobytes())
+        found.update(split.encode() + bytes_of(data[split]))
     return found.hexdigest()[:16]
+
+
+def bytes_of(data: Dataset) -> bytes:
+    """What tells other geometries or labels, or the same in another order, from these."""
+    frames = [array for frame in data.atoms for array in (frame.numbers, frame.positions, np.asarray(frame.cell))]
+    return b"".join(array.tobytes() for array in (*frames, data.energies, data.forces))

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-from tqdm.auto import tqdm
+from typing import Any
 
 from uqlib.common import storage
-from uqlib.study.grid import Grid, Unit, data_digest, digest
-from uqlib.study.work import Cell, do_unit
+from uqlib.study.cells import SCRATCH, Cell, Done, StudyError, as_text, digest, do_all, tell_stale, what_is_left
+from uqlib.study.grid import Grid, Unit, data_digest
+from uqlib.study.work import do_unit
 
-SCRATCH = "checkpoints"  # folder beside the cells
-Work = TypeVar("Work")
-Result = TypeVar("Result")
-
-
-class StudyError(RuntimeError):
-    """Some units failed; the others are done and kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """How a run of the study went: numbers of cells."""
-
-    made: int
-    kept: int  # were there already, made with the same settings and data
-    stale: int  # were there, but made with others: among those made anew
+__all__ = ["Digests", "Done", "StudyError", "run"]
 
 
 def run(
@@ -69,58 +52,36 @@ def run(
     """
     folder = Path(folder)
     units, kept, stale = _what_is_left(grid, folder, only)
-    for path in stale:
-        tqdm.write(f"stale, made with other settings or data, and made anew: {path}")
-    made, failed = 0, []
-    total = sum(len(unit.methods) for unit in units)
-    with tqdm(total=kept + total, initial=kept, desc=grid.scale, disable=not progress, unit="cell") as bar:
-        options: dict[str, Any] = {"command": command, "threads": threads, "device": device}
-        jobs = [(unit, partial(do_unit, unit, scratch=_scratch(folder, unit), **options)) for unit in units]
-        for unit, future in outcomes(jobs, executor, bar):
-            error = future.exception()
-            if error is not None:
-                failed.append(f"{unit}: {type(error).__name__}: {error}")
-                tqdm.write(f"failed, {failed[-1]}")
-                continue
-            for cell in future.result():
-                storage.write_atomically(_path(folder, cell), f"{as_text(cell)}\n".encode())
-                made += 1
-                bar.update()
-            shutil.rmtree(_scratch(folder, unit), ignore_errors=True)
-    if failed:
-        raise StudyError(
-            f"{len(failed)} of {len(units)} units failed, the others are done and kept; the same command tries them "
-            f"again. First: {failed[0]}"
-        )
+    tell_stale(stale)
+
+    def keep(unit: Unit, found: Sequence[Cell]) -> int:
+        for cell in found:
+            text = as_text(cell, ("splits",))
+            storage.write_atomically(_path(folder, unit, cell["method"]), f"{text}\n".encode())
+        shutil.rmtree(_scratch(folder, unit), ignore_errors=True)
+        return len(found)
+
+    options = {"command": command, "threads": threads, "device": device}
+    made = do_all(
+        [(u, partial(do_unit, u, scratch=_scratch(folder, u), **options)) for u in units],
+        keep,
+        executor=executor,
+        kept=kept,
+        total=sum(len(unit.methods) for unit in units),
+        called=(grid.scale, "units"),
+        progress=progress,
+    )
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     return Done(made=made, kept=kept, stale=len(stale))
 
 
-def as_text(cell: Cell) -> str:
-    """JSON with a line for each entry of the cell, and one for each split: short, and fit to be compared by line."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in cell.items() if key != "splits"]
-    splits = ",\n  ".join(f"{json.dumps(split)}: {json.dumps(found)}" for split, found in cell["splits"].items())
-    return "{\n" + ",\n".join(lines) + ',\n"splits": {\n  ' + splits + "\n}\n}"
-
-
 def _what_is_left(grid: Grid, folder: Path, only: Sequence[str]) -> tuple[list[Unit], int, list[Path]]:
     """Units with the methods that are still to be done; how many cells there are already; and those that are stale."""
-    digests = Digests(grid)
-    left, kept, stale = [], 0, []
-    for unit in grid.units(only):
-        missing = []
-        for method in unit.methods:
-            path = folder / unit.system / str(unit.seed) / f"{method}.json"
-            if not path.exists():
-                missing.append(method)
-            elif digests.fresh(json.loads(path.read_text(encoding="utf-8"))):
-                kept += 1
-            else:
-                stale.append(path)
-                missing.append(method)
-        if missing:
-            left.append(replace(unit, methods=tuple(missing)))
-    return left, kept, stale
+    digests, units = Digests(grid), grid.units(only)
+    every = [((unit, method), _path(folder, unit, method)) for unit in units for method in unit.methods]
+    left, kept, stale = what_is_left(every, lambda _, cell: digests.fresh(cell))
+    missing = [replace(unit, methods=tuple(method for one, method in left if one is unit)) for unit in units]
+    return [unit for unit in missing if unit.methods], kept, stale
 
 
 class Digests:
@@ -145,29 +106,10 @@ class Digests:
         return self.known[key]
 
 
-def outcomes(
-    jobs: Sequence[tuple[Work, Callable[[], Result]]], executor: Executor | None, bar: Any
-) -> Iterator[tuple[Work, Future[Result]]]:
-    """Pieces of work as they are done, in any order, each with what its call came to. `bar` names the one at hand."""
-    if executor is None:
-        for work, call in jobs:
-            bar.set_postfix_str(str(work))
-            future: Future[Result] = Future()
-            try:
-                future.set_result(call())
-            except Exception as error:  # any: it is reported, and must not keep the other units from being done
-                future.set_exception(error)
-            yield work, future
-        return
-    futures = {executor.submit(call): work for work, call in jobs}
-    for future in as_completed(futures):
-        yield futures[future], future
-
-
 def _scratch(folder: Path, unit: Unit) -> Path:
     settings = digest([unit.grid.identity(unit.system, method, unit.seed) for method in unit.methods])
     return (folder / SCRATCH / f"{unit.system}-{unit.seed}-{unit.methods[0]}-{settings}").absolute()
 
 
-def _path(folder: Path, cell: Cell) -> Path:
-    return folder / cell["system"] / str(cell["seed"]) / f"{cell['method']}.json"
+def _path(folder: Path, unit: Unit, method: str) -> Path:
+    return folder / unit.system / str(unit.seed) / f"{method}.json"

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import functools
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import ase
 import numpy as np
-import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from uqlib import calibration, methods
@@ -29,12 +24,13 @@ from uqlib.networks.training import Settings
 from uqlib.prediction import Prediction, Predictor, predict
 from uqlib.structures.datasets import Dataset
 from uqlib.study import comparison, costs, scoring
-from uqlib.study.grid import SHARED, Unit, data_digest, digest, group_of
+from uqlib.study.cells import Cell, digest, rounded
+from uqlib.study.grid import SHARED, Unit, data_digest, group_of
+from uqlib.study.machine import hardware, peak_mb, torch_threads, versions
 
 WRITTEN = (*scoring.SHOWN, "AUSE", "coverage", "NLL", "CRPS")  # into a cell: names as for `scoring.score`
 ATOMS_AT_ONCE = 1000  # in one batch of a prediction
 ATOMS_TO_TIME = 200  # in the batch whose prediction is timed
-Cell = dict[str, Any]
 
 
 def do_unit(
@@ -52,13 +48,9 @@ def do_unit(
     Raises:
         ValueError: As `System.load` and what the recipes refuse.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         _warm_up()
         return _do_unit(unit, command, None if scratch is None else Path(scratch), threads, as_device(device))
-    finally:
-        torch.set_num_threads(before)
 
 
 @functools.cache
@@ -199,41 +191,3 @@ def _count(part: Dataset, atoms: int) -> int:
 
 def _without_training(cost: dict[str, Any], resumed: bool) -> dict[str, Any]:
     return {**cost, "training": None} if resumed else cost
-
-
-def hardware(threads: int, device: torch.device | None = None) -> dict[str, Any]:
-    """What the numbers of a cell were made on."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass  # not Linux
-    on_gpu = device is not None and device.type == "cuda"
-    return {
-        "processor": name,
-        "threads": threads,
-        "accelerator": torch.cuda.get_device_name(device) if on_gpu else None,
-    }
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held so far, MB."""
-    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found / 1e6 if sys.platform == "darwin" else found * 1024 / 1e6
-
-
-def versions() -> dict[str, str]:
-    """Of what computes."""
-    return {"python": platform.python_version(), **{n: metadata.version(n) for n in ("uqlib", "torch", "numpy")}}
-
-
-def rounded(found: Any, digits: int = 6) -> Any:
-    """Plain data with numbers of so many digits: what lies beyond is noise, and would fill the files."""
-    if isinstance(found, dict):
-        return {key: rounded(value, digits) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [rounded(value, digits) for value in found]
-    if isinstance(found, float):
-        return float(f"{found:.{digits}g}")
-    return found
