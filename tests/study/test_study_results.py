@@ -20,6 +20,7 @@ from uqlib.study import (
     Results,
     System,
     advice,
+    contests,
     do_unit,
     load_grid,
     load_results,
@@ -27,6 +28,7 @@ from uqlib.study import (
     verdict,
 )
 from uqlib.study.results import FEWEST_SEEDS
+from uqlib.study.words import p_text, signed
 from uqlib.study.work import WRITTEN
 
 METHODS = ("ensemble", "mve", "evidential", "gmm", "neighbours")
@@ -155,8 +157,8 @@ def test_a_ruling_may_hang_on_one_system() -> None:
 
 def test_p_values_stay_on_their_side_of_the_level() -> None:
     pair = Pair(median=1.0, p_value=0.0498, blocks=30, smallest=0.0)
-    assert verdict.p_text(pair) == "better, p = 0.0498"
-    assert verdict.p_text(dataclasses.replace(pair, p_value=0.0123)) == "better, p = 0.012"
+    assert p_text(pair) == "better, p = 0.0498"
+    assert p_text(dataclasses.replace(pair, p_value=0.0123)) == "better, p = 0.012"
 
 
 def test_values_answers_and_ranks(results: Results) -> None:
@@ -235,13 +237,13 @@ def test_evidence_has_the_numbers(results: Results) -> None:
     four = verdict.among(results, verdict.PAPER)
     assert four.grid.methods == METHODS[:4]
     ranks = four.overall_ranks(("in-domain",))
-    expected = verdict.signed(float(np.median(ranks[:, 0] - ranks[:, 1])), 2)
+    expected = signed(float(np.median(ranks[:, 0] - ranks[:, 1])), 2)
     assert f"MVE against ensemble: {expected} in domain" in verdict.findings(results)[0].evidence
-    assert verdict.signed(-1.25, 1) == "−1.2"
+    assert signed(-1.25, 1) == "−1.2"
 
 
 def test_later_methods(results: Results) -> None:
-    assert {(m, r) for m, r, _ in verdict.later_methods(results)} == {("neighbours", "ensemble")}
+    assert {(m, r) for m, r, _ in contests.later_methods(results)} == {("neighbours", "ensemble")}
     assert prose.later(results)[0][0] == "neighbours"
     assert "(better, p = 0.0" in prose.later(results)[0][3]
     assert "Significantly worse in at least one: neighbours." in prose.later_in_words(results)

@@ -2,8 +2,8 @@
 
 `grid` says what is to be done and reads it from a file; `work` does one piece of it; `running` does all pieces, here or
 on a cluster, and keeps what is done, with `cells` and `machine`, which serve other campaigns as well; `results` reads
-it; `statistics` tells differences from noise; `verdict` puts the questions of the book to the results; `prose` and
-`advice` say what came out.
+it; `statistics` tells differences from noise, and `contests` asks it of one method against another; `verdict` puts the
+conclusions of the book to the results; `prose` and `advice` say what came out, in `words` that they share.
 """
 
 from . import advice, prose, verdict

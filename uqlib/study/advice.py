@@ -10,10 +10,11 @@ import numpy as np
 
 from uqlib import methods
 from uqlib.methods.shared.recipes import AfterTraining
-from uqlib.study.prose import listed, typical_cost
+from uqlib.study.contests import OUT
+from uqlib.study.prose import typical_cost
 from uqlib.study.results import UNCERTAINTY, Results
 from uqlib.study.statistics import seed_interval
-from uqlib.study.verdict import OUT, label, name_of
+from uqlib.study.words import label, listed, name_of
 
 
 @dataclass(frozen=True, kw_only=True)

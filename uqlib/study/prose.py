@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
+from uqlib.study.contests import later_methods
 from uqlib.study.grid import REGIMES
 from uqlib.study.results import QUESTIONS, Results
 from uqlib.study.statistics import Pair, compare_ranks, pairs
-from uqlib.study.verdict import (
-    Finding,
-    findings,
-    label,
-    later_methods,
-    name_of,
-    p_text,
-    rulings_without,
-    signed,
-)
-
-
-def listed(words: Iterable[str]) -> str:
-    """One, two and three."""
-    found = list(words)
-    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}" if found else "none"
+from uqlib.study.verdict import Finding, findings, rulings_without
+from uqlib.study.words import label, listed, name_of, p_text, signed
 
 
 def coverage(results: Results) -> str:

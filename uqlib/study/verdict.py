@@ -6,20 +6,18 @@ block (one seed on one system), on the ranks or scores of forces. Out of domain 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from uqlib.study.contests import OUT, PAPER, accuracy_pairs, among, of_systems, outcome_of, overall_pairs
 from uqlib.study.grid import REGIMES
 from uqlib.study.results import QUESTIONS, Results
-from uqlib.study.statistics import LEVEL, Pair, pairs
+from uqlib.study.statistics import Pair, pairs
+from uqlib.study.words import label, name_of, p_text, signed, too_few
 
-PAPER = ("ensemble", "mve", "evidential", "gmm")
-"""The methods of the study by Tan et al.; its conclusions are about these, and so are the ranks that test them."""
-
-OUT = ("near", "far")
 Ruling = Literal["upheld", "contradicted", "undecided", "not tested"]
 
 
@@ -31,49 +29,6 @@ class Finding:
     ruling: Ruling
     test: str  # what is asked of the results, and what decides
     evidence: str  # what was found
-
-
-def among(results: Results, methods: Sequence[str]) -> Results:
-    """The same results with some methods only: ranks are then ranks among these."""
-    chosen = tuple(method for method in results.grid.methods if method in methods)
-    return Results(grid=replace(results.grid, methods=chosen), cells=results.cells, stale=results.stale)
-
-
-def of_systems(results: Results, systems: Iterable[str]) -> Results:
-    """The same results of some systems only."""
-    chosen = {system: results.grid.systems[system] for system in systems}
-    return Results(grid=replace(results.grid, systems=chosen), cells=results.cells, stale=results.stale)
-
-
-def overall_pairs(
-    results: Results, asked: Iterable[tuple[str, str, Sequence[str]]]
-) -> dict[tuple[str, str, str], Pair]:
-    """(method, rival, regimes) -> how the method's rank over all questions about uncertainty compares.
-
-    Corrected together for all that is asked. Positive medians: ranks by which the method is better. Regimes without
-    blocks are left out.
-    """
-    differences = {}
-    for method, rival, regimes in asked:
-        found = results.overall_ranks(regimes)
-        if len(found):
-            a, b = (results.grid.methods.index(name) for name in (method, rival))
-            differences[method, rival, name_of(regimes)] = found[:, b] - found[:, a]
-    return pairs(differences)  # pyright: ignore[reportArgumentType, reportReturnType]
-
-
-def accuracy_pairs(results: Results, method: str, rivals: Iterable[str], regimes: Sequence[str]) -> dict[str, Pair]:
-    """Rival -> how the method's force errors compare with its own: medians of log ratios, positive if smaller."""
-    found = results.answers("accuracy", regimes)
-    column = results.grid.methods.index
-    return pairs({rival: found[:, column(method)] - found[:, column(rival)] for rival in rivals})
-
-
-def name_of(regimes: Sequence[str]) -> str:
-    """As it stands in a sentence."""
-    return {("near", "far"): "out of domain", ("in-domain",): "in domain", tuple(REGIMES): "everywhere"}.get(
-        tuple(regimes), " and ".join(regimes)
-    )
 
 
 def consistency(results: Results) -> Finding:
@@ -139,7 +94,7 @@ def generalisation(results: Results) -> Finding:
         test="Force errors (MAE) out of domain: upheld if the ensemble's are significantly smaller than those of MVE, "
         "of evidential regression and of the plain network under the GMM; contradicted if they are significantly "
         "larger than one of these.",
-        evidence=f"Median change of the MAE: {told}. {_too_few(found.values())}".strip(),
+        evidence=f"Median change of the MAE: {told}. {too_few(found.values())}".strip(),
     )
 
 
@@ -147,7 +102,7 @@ def in_domain_only(results: Results) -> Finding:
     """Mean-variance estimation is good only in domain."""
     asked = [("mve", "ensemble", regimes) for regimes in (("in-domain",), OUT)]
     found = overall_pairs(among(results, PAPER), asked)
-    inside, outside = (_outcome(found, "mve", "ensemble", where) for where in ("in domain", "out of domain"))
+    inside, outside = (outcome_of(found, "mve", "ensemble", where) for where in ("in domain", "out of domain"))
     ruling: Ruling = (
         "contradicted" if inside == "worse" or outside == "better" else "upheld" if outside == "worse" else "undecided"
     )
@@ -170,7 +125,7 @@ def _error_ratios(results: Results) -> str:
 def gmm_out_of_domain(results: Results) -> Finding:
     """The Gaussian mixture is better out of domain."""
     found = overall_pairs(among(results, PAPER), [("gmm", rival, OUT) for rival in ("mve", "evidential", "ensemble")])
-    outcomes = [_outcome(found, "gmm", rival, "out of domain") for rival in ("mve", "evidential")]
+    outcomes = [outcome_of(found, "gmm", rival, "out of domain") for rival in ("mve", "evidential")]
     ruling: Ruling = "upheld" if outcomes == ["better"] * 2 else "contradicted" if "worse" in outcomes else "undecided"
     return Finding(
         claim="The Gaussian mixture is better out of domain.",
@@ -244,28 +199,6 @@ def _rulings(results: Results) -> list[Ruling]:
     return [finding.ruling for finding in findings(results)]
 
 
-def later_methods(results: Results) -> dict[tuple[str, str, str], Pair]:
-    """The methods that the study did not have, each against the ensemble in each regime; ranks among all methods."""
-    later = [method for method in results.grid.methods if method not in PAPER]
-    return overall_pairs(results, [(m, "ensemble", (regime,)) for m in later for regime in REGIMES])
-
-
-def label(method: str) -> str:
-    """As it is written in text and figures."""
-    return {"mve": "MVE", "gmm": "GMM", "llpr": "LLPR"}.get(method, method)
-
-
-def p_text(pair: Pair) -> str:
-    """Outcome and p value: "better, p = 0.02"; rounded so that it stays on its side of the level."""
-    rounded = f"{pair.p_value:.2g}"
-    return f"{pair.outcome}, p = {rounded if float(rounded) != LEVEL else f'{pair.p_value:.3g}'}"
-
-
-def signed(value: float, digits: int) -> str:
-    """With its sign, and a minus that looks like one."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
 def _tell(found: Mapping[tuple[str, str, str], Pair]) -> str:
     """One sentence for each two methods, with what was found in each regime."""
     sentences: dict[str, list[str]] = {}
@@ -273,13 +206,4 @@ def _tell(found: Mapping[tuple[str, str, str], Pair]) -> str:
         words = f"{signed(pair.median, 2)} {where} ({p_text(pair)})"
         sentences.setdefault(f"{label(method)} against {label(rival)}", []).append(words)
     told = [f"{who[0].upper()}{who[1:]}: {', '.join(where)}." for who, where in sentences.items()]
-    return " ".join(["Median difference in rank, positive if better.", *told, _too_few(found.values())]).strip()
-
-
-def _too_few(found: Iterable[Pair]) -> str:
-    weak = [pair.blocks for pair in found if not pair.could_tell]
-    return f"With {min(weak)} blocks no difference, however steady, could have been significant." if weak else ""
-
-
-def _outcome(found: Mapping[tuple[str, str, str], Pair], method: str, rival: str, where: str) -> str:
-    return found[method, rival, where].outcome if (method, rival, where) in found else "not told apart"
+    return " ".join(["Median difference in rank, positive if better.", *told, too_few(found.values())]).strip()
