@@ -48,7 +48,7 @@ repository: $(INSTALLED) ## tell the book where it lives: make repository URL=ht
 	@$(BIN)/python book/build.py --repository "$(URL)"
 
 lock: ## resolve pyproject.toml afresh into requirements.lock and environment.yml
-	@$(PYTHON) scripts/lock.py
+	@$(PYTHON) scripts/setup/lock.py
 
 clean: ## remove what was built; the environment stays
 	rm -rf _build
@@ -58,7 +58,7 @@ distclean: clean ## remove the environment, too
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and no python3 was found"; exit 2; }
-	@$(PYTHON) scripts/supported.py
+	@$(PYTHON) scripts/setup/supported.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the pinned packages into .venv (a few minutes, once) ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock

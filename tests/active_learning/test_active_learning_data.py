@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 
-import active_learning_ammonia
-import active_learning_ethanol
 import ase.io
 import pytest
-import silica_active_learning as silica
-from active_learning_runs import Experiment
+
+from scripts.campaigns import active_learning_ammonia, active_learning_ethanol
+from scripts.campaigns import silica_active_learning as silica
+from scripts.campaigns.active_learning_runs import Experiment
 
 EXPERIMENTS = [active_learning_ammonia.EXPERIMENT, active_learning_ethanol.EXPERIMENT]
 

@@ -9,12 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import lock
 import pytest
-import supported
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from scripts.setup import lock, supported
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -102,7 +102,7 @@ def test_make_alone_lists_every_command() -> None:
 
 def test_make_finds_no_fault_with_the_python_that_runs_this() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "supported.py"], capture_output=True, text=True, check=True
+        [sys.executable, ROOT / "scripts" / "setup" / "supported.py"], capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
 
@@ -129,8 +129,8 @@ def test_what_does_not_work_is_said_before_pip_is_asked(change: dict[int, Any], 
 
 
 def test_make_says_it_first_and_installs_nothing(tmp_path: Path) -> None:
-    for path in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/supported.py"):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
+    for path in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/setup/supported.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\necho 'Python 3.11 or later is needed'; exit 2\n")

@@ -7,14 +7,13 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-import campaign
 import numpy as np
 import pytest
-import relabel
 from ase import Atoms
 from ase.build import molecule
-from cards import CardText
 
+from scripts.data import campaign, relabel
+from scripts.data.cards import CardText
 from uqlib.oracles import CP2KOracle, OracleError, PySCFOracle, label_many, labelled_copy
 from uqlib.oracles.cp2k import parse_output
 

@@ -4,14 +4,12 @@ import itertools
 import json
 from functools import cache
 
-import campaign
-import cards
-import make_silica
-import make_silica_vashishta
 import numpy as np
 import pytest
 from ase import Atoms
-from make_ammonia import umbrella
+
+from scripts.data import campaign, cards, make_silica, make_silica_vashishta
+from scripts.data.make_ammonia import umbrella
 
 NAMES = sorted(path.parent.name for path in campaign.DATA.glob("*/card.json"))
 # Energies of isolated atoms are near these; a molecule or crystal lies within 20 eV per atom. PySCF counts all

@@ -1,6 +1,6 @@
 """Make `uqlib/data/silica_vashishta`: the geometries of `silica`, two quenches more, labelled by a classical potential.
 
-    python scripts/make_silica_vashishta.py     # a minute or two; needs LAMMPS's `lmp`
+    python -m scripts.data.make_silica_vashishta     # a minute or two; needs LAMMPS's `lmp`
 
 The geometries were sampled with the Vashishta potential, and here they get its energies, forces and stresses. That is
 no electronic structure. It is a known surface on which the whole set is labelled at no cost: for looking at
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
-from campaign import SCRIPTS, Campaign, run
-from cards import CardText
-from make_silica import CAMPAIGN as SILICA
-from make_silica import TEXT as SILICA_TEXT
-from structure import bond_statistics
 
+from scripts.data.campaign import SCRIPTS, Campaign, run
+from scripts.data.cards import CardText
+from scripts.data.make_silica import CAMPAIGN as SILICA
+from scripts.data.make_silica import TEXT as SILICA_TEXT
+from scripts.data.structure import bond_statistics
 from uqlib.oracles import VashishtaOracle
 
 
@@ -52,7 +52,7 @@ TEXT = CardText(
         *SILICA_TEXT.limits[:1],
     ),
     references=SILICA_TEXT.references[:2],
-    command="python scripts/make_silica_vashishta.py",
+    command="python -m scripts.data.make_silica_vashishta",
 )
 CAMPAIGN = SameGeometries(
     name="silica_vashishta", oracle=VashishtaOracle(), seed=SILICA.seed, plan=SILICA.plan, text=TEXT, checks=checks

@@ -21,9 +21,9 @@ from typing import Any
 import ase
 import numpy as np
 import torch
-from campaign import DATA, SCRIPTS, frame_text, read_frames, single_threaded_pool
 from tqdm.auto import tqdm
 
+from scripts.data.campaign import DATA, SCRIPTS, frame_text, read_frames, single_threaded_pool
 from uqlib import calibration
 from uqlib.active_learning import ActiveLearning, lifetimes
 from uqlib.active_learning.measures import Measure
@@ -83,7 +83,7 @@ class Experiment:
     def settings(self) -> dict[str, object]:
         """What makes the runs, in words."""
         return {
-            "command": f"python scripts/active_learning_{self.name}.py",
+            "command": f"python -m scripts.campaigns.active_learning_{self.name}",
             "oracle": repr(self.oracle),
             "start": {**self.start, "among the first": self.among},
             "labels": self.labels,

@@ -1,4 +1,4 @@
-"""Label stored frames again and compare: `python scripts/relabel.py ammonia train 3`.
+"""Label stored frames again and compare: `python -m scripts.data.relabel ammonia train 3`.
 
 Prints stored and new energy, the largest force difference and the tolerance; exit status 1 if it is exceeded.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from campaign import DATA, read_frames
 
+from scripts.data.campaign import DATA, read_frames
 from uqlib.oracles import CP2KOracle, Oracle, PySCFOracle, VashishtaOracle
 
 

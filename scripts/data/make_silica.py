@@ -1,8 +1,8 @@
 """Make `uqlib/data/silica`: amorphous SiO2 in cells of 72 atoms at PBE, with CP2K.
 
-    python scripts/make_silica.py --workers 2     # everything still missing, then the cards
-    python scripts/make_silica.py --card          # only publish what is there
-    python scripts/make_silica.py --converge      # cut-off and SCF threshold, for the card (half an hour)
+    python -m scripts.data.make_silica --workers 2     # everything still missing, then the cards
+    python -m scripts.data.make_silica --card          # only publish what is there
+    python -m scripts.data.make_silica --converge      # cut-off and SCF threshold, for the card (half an hour)
 
 Splits: `train`, `valid`, `test` are glass at 300-1000 K and supercooled melt to 2000 K, each quench in one split only;
 `melt` 3000-4500 K; `tension` to fracture; `compression` to densified glass; `crystals`. The plan holds two quenches
@@ -20,12 +20,22 @@ from functools import partial
 
 import numpy as np
 from ase import Atoms
-from campaign import SCRIPTS, Campaign, fingerprint, frame_text, interleave, read_frames, run, tag, write_atomically
-from cards import CardText
-from melt_quench import compression, crystals, quench, sample, simulate, tension
-from structure import bond_statistics
 from tqdm.auto import tqdm
 
+from scripts.data.campaign import (
+    SCRIPTS,
+    Campaign,
+    fingerprint,
+    frame_text,
+    interleave,
+    read_frames,
+    run,
+    tag,
+    write_atomically,
+)
+from scripts.data.cards import CardText
+from scripts.data.melt_quench import compression, crystals, quench, sample, simulate, tension
+from scripts.data.structure import bond_statistics
 from uqlib.oracles import CP2KOracle
 
 ORACLE = CP2KOracle(data_directory="/usr/share/cp2k")
@@ -253,7 +263,7 @@ TEXT = CardText(
         "GTH: Goedecker, Teter and Hutter, Phys. Rev. B 54, 1703 (1996)",
         "PBE: Perdew, Burke and Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996)",
     ),
-    command="python scripts/make_silica.py",
+    command="python -m scripts.data.make_silica",
 )
 CAMPAIGN = Silica(name="silica", oracle=ORACLE, seed=2305, plan=plan, text=TEXT, checks=checks, urgency=urgency)
 

@@ -1,7 +1,7 @@
 """Active learning on silica glass, labelled by CP2K: from cold glass to one that may be melted.
 
-    python scripts/silica_active_learning.py                      # DFT: some minutes a label, resumable
-    python scripts/silica_active_learning.py --classical --seeds 3    # Vashishta's potential instead: seconds a label
+    python -m scripts.campaigns.silica_active_learning                      # DFT: some minutes a label, resumable
+    python -m scripts.campaigns.silica_active_learning --classical --seeds 3    # Vashishta's potential: seconds a label
 
 The potential starts from glass at 300 and 600 K and buys three times a few labels, of attacks in which atoms and cell
 move. To know what the attacks are worth, the same number of labels is also spent on more of the same: frames of the
@@ -24,10 +24,10 @@ from typing import cast
 import ase
 import numpy as np
 import torch
-from active_learning_runs import lasting, measured, more_of_the_same, results_text
-from campaign import DATA, SCRIPTS, frame_text, single_threaded_pool, write_atomically
-from make_silica import COLD, COLDEST, ORACLE
 
+from scripts.campaigns.active_learning_runs import lasting, measured, more_of_the_same, results_text
+from scripts.data.campaign import DATA, SCRIPTS, frame_text, single_threaded_pool, write_atomically
+from scripts.data.make_silica import COLD, COLDEST, ORACLE
 from uqlib.active_learning import ActiveLearning, Attacked, force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
 from uqlib.dynamics import ClosestContact, Coordination
@@ -72,7 +72,7 @@ def start_of(data: Dataset, split: str) -> Dataset:
     if len(cold) < COLD[split]:
         raise SystemExit(
             f"{split}: {len(cold)} labelled structures at {COLDEST:g} K or less, {COLD[split]} are needed; go on with "
-            "`python scripts/make_silica.py`"
+            "`python -m scripts.data.make_silica`"
         )
     return data[split].take(cold[: COLD[split]])
 
@@ -141,7 +141,8 @@ def tagged(atoms: ase.Atoms, **info: float | str) -> ase.Atoms:
 def settings(*, classical: bool) -> dict[str, object]:
     """What makes the runs, in words."""
     return {
-        "command": "python scripts/silica_active_learning.py" + (" --classical --seeds 3" if classical else ""),
+        "command": "python -m scripts.campaigns.silica_active_learning"
+        + (" --classical --seeds 3" if classical else ""),
         "oracle": repr(VashishtaOracle() if classical else ORACLE),
         "start": {**COLD, "at most (K)": COLDEST},
         "labels": LABELS,

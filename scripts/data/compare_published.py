@@ -1,7 +1,7 @@
 """Label published geometries with our oracle and save how both labels agree, for the card.
 
-    UQLIB_DATA_DIR=<folder of downloads> python scripts/compare_published.py ammonia
-    UQLIB_DATA_DIR=<folder of downloads> python scripts/compare_published.py ethanol
+    UQLIB_DATA_DIR=<folder of downloads> python -m scripts.data.compare_published ammonia
+    UQLIB_DATA_DIR=<folder of downloads> python -m scripts.data.compare_published ethanol
 
 Energies of two codes differ by a constant for each composition (core electrons, auxiliary basis); what must agree is
 their scatter about it, and the forces.
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from campaign import SCRIPTS, write_atomically
-from relabel import ORACLES
 
+from scripts.data.campaign import SCRIPTS, write_atomically
+from scripts.data.relabel import ORACLES
 from uqlib.oracles import label_many
 from uqlib.structures import datasets
 

@@ -1,7 +1,7 @@
 """Make `uqlib/data/ethanol` or `uqlib/data/malonaldehyde` at the level of rMD17, PBE/def2-SVP.
 
-    python scripts/make_rmd17_like.py ethanol --workers 2
-    python scripts/make_rmd17_like.py malonaldehyde --card     # only publish what is there
+    python -m scripts.data.make_rmd17_like ethanol --workers 2
+    python -m scripts.data.make_rmd17_like malonaldehyde --card     # only publish what is there
 
 Splits: `train`, `valid`, `test` from Langevin dynamics at 500 K on GFN2-xTB, each trajectory in one split only; `hot`
 the same at 1000 K; and scans of what those never visit, see the molecule's `TEXT` below.
@@ -18,11 +18,11 @@ from ase import Atoms
 from ase.build import molecule
 from ase.mep import NEB
 from ase.optimize import BFGS
-from campaign import Campaign, interleave, run, tag
-from cards import CardText
-from sampling import langevin, xtb
 from tqdm.auto import tqdm
 
+from scripts.data.campaign import Campaign, interleave, run, tag
+from scripts.data.cards import CardText
+from scripts.data.sampling import langevin, xtb
 from uqlib.oracles import PySCFOracle
 
 ORACLE = PySCFOracle(level="pbe/def2-svp")
@@ -233,7 +233,7 @@ def card_text(name: str, system: Molecule) -> CardText:
             "PySCF: Sun et al., J. Chem. Phys. 153, 024109 (2020)",
             "GFN2-xTB: Bannwarth, Ehlert and Grimme, J. Chem. Theory Comput. 15, 1652 (2019)",
         ),
-        command=f"python scripts/make_rmd17_like.py {name}",
+        command=f"python -m scripts.data.make_rmd17_like {name}",
     )
 
 

@@ -1,6 +1,6 @@
 """Active learning on ethanol, several seeds: dynamics at 1000 K from labels bought at will.
 
-    python scripts/active_learning_ethanol.py --workers 2
+    python -m scripts.campaigns.active_learning_ethanol --workers 2
 
 Every run starts from the ten cheapest of the first sixty training structures, all at 500 K, and buys three times twenty
 labels of attacks from PySCF. Its rival gets sixty more of the first hundred of that set. Network, training and attacks
@@ -21,9 +21,9 @@ from dataclasses import replace
 
 import ase
 import numpy as np
-from active_learning_ammonia import ATTACK, NETWORK, SETTINGS
-from active_learning_runs import Experiment, main
 
+from scripts.campaigns.active_learning_ammonia import ATTACK, NETWORK, SETTINGS
+from scripts.campaigns.active_learning_runs import Experiment, main
 from uqlib.active_learning import force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
 from uqlib.dynamics import BondLengths, ShortestDistance

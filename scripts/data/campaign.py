@@ -26,12 +26,12 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from cards import CardText, write_cards
 
+from scripts.data.cards import CardText, write_cards
 from uqlib.common.processes import worker_pool
 from uqlib.oracles import LabelResult, Oracle, geometry_digest, label_many
 
-SCRIPTS = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 DATA = SCRIPTS.parent / "uqlib" / "data"
 
 

@@ -1,6 +1,6 @@
 """Active learning on ammonia, several seeds: does it pay to ask the uncertainty where to spend a label?
 
-    python scripts/active_learning_ammonia.py --workers 2
+    python -m scripts.campaigns.active_learning_ammonia --workers 2
 
 Every run starts from the six cheapest structures of the training set, all near the pyramidal minimum, and buys
 three times ten labels from PySCF.
@@ -25,8 +25,8 @@ from dataclasses import replace
 
 import ase
 import numpy as np
-from active_learning_runs import Experiment, main
 
+from scripts.campaigns.active_learning_runs import Experiment, main
 from uqlib.active_learning import Attacked, Displaced, barrier_error, energy_mae, force_mae, force_spearman
 from uqlib.active_learning.measures import Measure
 from uqlib.dynamics import BondLengths, ShortestDistance

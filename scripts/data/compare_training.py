@@ -1,6 +1,6 @@
 """Train the same PaiNN on published rMD17 ethanol and on ours, and test each on both.
 
-    UQLIB_DATA_DIR=<folder of downloads> python scripts/compare_training.py --seeds 2
+    UQLIB_DATA_DIR=<folder of downloads> python -m scripts.data.compare_training --seeds 2
 
 Labels of one level on geometries of one temperature should be equally hard to learn. Besides as many frames of each,
 950 published ones are trained on; the remaining 50 then choose the weights and are all there is to test on.

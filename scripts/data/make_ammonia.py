@@ -1,7 +1,7 @@
 """Make `uqlib/data/ammonia`: NH3 at BP86-D3/def2-SVP, with its umbrella inversion left out of training.
 
-    python scripts/make_ammonia.py --workers 2     # everything still missing, then the cards
-    python scripts/make_ammonia.py --card          # only publish what is there
+    python -m scripts.data.make_ammonia --workers 2     # everything still missing, then the cards
+    python -m scripts.data.make_ammonia --card          # only publish what is there
 
 Splits: `train`, `valid`, `test` are thermal (300 K) displacements along the normal modes of one pyramidal minimum;
 `path` is the minimum-energy inversion path; `grid` the surface of umbrella height x symmetric N-H distance; `hot`
@@ -15,13 +15,13 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
-from campaign import Campaign, interleave, run, tag
-from cards import CardText
 from numpy.typing import NDArray
-from sampling import langevin
 from scipy.optimize import minimize, root_scalar
 from tqdm.auto import tqdm
 
+from scripts.data.campaign import Campaign, interleave, run, tag
+from scripts.data.cards import CardText
+from scripts.data.sampling import langevin
 from uqlib.oracles import PySCFOracle
 from uqlib.structures.units import KB
 
@@ -257,7 +257,7 @@ TEXT = CardText(
         "PySCF: Sun et al., J. Chem. Phys. 153, 024109 (2020)",
         "GFN2-xTB: Bannwarth, Ehlert and Grimme, J. Chem. Theory Comput. 15, 1652 (2019)",
     ),
-    command="python scripts/make_ammonia.py",
+    command="python -m scripts.data.make_ammonia",
 )
 
 CAMPAIGN = Campaign(name="ammonia", oracle=ORACLE, seed=2023, plan=plan, text=TEXT, checks=checks)
