@@ -12,6 +12,7 @@ from typing import Any
 
 import ase
 import numpy as np
+import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from uqlib import calibration, methods
