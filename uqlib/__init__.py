@@ -10,6 +10,7 @@ The front door: what most users need, by its short name.
     predictor.save("mine.uq")
     print(uqlib.about("mine.uq"))  # units, elements, what it was trained on, how it was calibrated
     atoms.calc = uqlib.UncertaintyCalculator(uqlib.load("mine.uq"))
+    predictor.export("mine.pt")  # for i-PI, LAMMPS and others
 
 Behind it the rooms, from the ground up: `structures` (atoms in), `networks`, `prediction` (the waist), `interfaces`
 (other people's programs), `methods`, `metrics`, `calibration`, `attack`, `dynamics`, `oracles`, `active_learning`,

@@ -22,6 +22,7 @@ examples:
   python -m uqlib loops --only 'ammonia/*'                  each method drives its own active learning: hours
   python -m uqlib predict mine.uq others.xyz --out predicted.xyz
   python -m uqlib show mine.uq                              what a saved model was trained on, and its units
+  python -m uqlib export mine.uq mine.pt                    one file for ASE, i-PI, LAMMPS and others
 
 The book that explains all this is built by `make book`, in the folder that this package came in.
 """

@@ -62,6 +62,28 @@ class Prediction:
             raise ValueError(f"unit: got {self.unit!r}, expected 'eV/Å' or 'nats'")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """M potentials that a predictor takes for equally good: each has energies, and forces that are their slope.
+
+    What depends on a potential (a barrier, an average along a trajectory) is computed with each; how far the M results
+    lie apart is its error bar. Variances are over M - 1.
+    """
+
+    energy: Tensor  # (M, S)     eV, float64
+    forces: Tensor  # (M, N, 3)  eV/Å
+    stress: Tensor | None = None  # (M, S, 3, 3)  eV/Å³; None where the method has none for each member
+
+
+@runtime_checkable
+class WithMembers(Protocol):
+    """A predictor with members. A method that has none refuses in `members`, and says why."""
+
+    def members(self, batch: Batch) -> Members:
+        """Differentiable where `predict` is."""
+        ...
+
+
 @runtime_checkable
 class Predictor(Protocol):
     """A fitted potential with uncertainties. It says what its batches have to be; nobody has to tell it.

@@ -15,7 +15,7 @@ from uqlib.common import storage
 from uqlib.common.devices import Target, targets
 from uqlib.networks.evaluation import OtherNetwork
 from uqlib.networks.memory import UNKNOWN
-from uqlib.prediction import Prediction, Predictor, placed
+from uqlib.prediction import Members, Prediction, Predictor, placed
 from uqlib.structures.batch import Batch
 
 KIND = "calibrated"  # of file
@@ -52,6 +52,20 @@ class Calibrated:
     def predict(self, batch: Batch) -> Prediction:
         """Unit "eV/Å", whatever the predictor's own; errors as its `predict` and as `Calibrator`."""
         return self.calibrator(self.predictor.predict(batch), batch)
+
+    def members(self, batch: Batch) -> Members:
+        """Raises ValueError: a map changes error bars, and not the potentials behind them."""
+        raise ValueError(
+            "predictor: a Calibrated has no members: its map changes error bars, and not the potentials behind them; "
+            "ask what was calibrated: `.predictor.members(batch)`"
+        )
+
+    def export(self, path: str | Path) -> None:
+        """Raises ValueError: an engine makes error bars from members, and no map would stand between."""
+        raise ValueError(
+            "predictor: a Calibrated cannot be exported: an engine makes error bars from members, and the map would be "
+            "left out; export what was calibrated (`.predictor.export(path)`), and apply `.calibrator` to the results"
+        )
 
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None

@@ -6,7 +6,7 @@ below.
 
 from types import ModuleType
 
-from . import compare, data, loops, predict, show, study, train
+from . import compare, data, export, loops, predict, show, study, train
 
 COMMANDS: dict[str, ModuleType] = {
     "data": data,
@@ -16,5 +16,6 @@ COMMANDS: dict[str, ModuleType] = {
     "loops": loops,
     "predict": predict,
     "show": show,
+    "export": export,
 }
 """In the order in which `--help` lists them."""

@@ -16,7 +16,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
 from uqlib.common.devices import Target, targets
-from uqlib.prediction import Prediction
+from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import DEFAULT_CUTOFF, Batch
 from uqlib.structures.datasets import Dataset
 from uqlib.structures.pieces import pieces
@@ -94,6 +94,11 @@ class CalculatorCommittee:
             torch.as_tensor(np.array(forces)),
             torch.as_tensor(np.array(stress)) if with_stress and periodic else None,
         )
+
+    def members(self, batch: Batch) -> Members:
+        """Each calculator as one member; errors as `predict`."""
+        energy, forces, stress = self.evaluate_members(batch)
+        return Members(energy=energy, forces=forces, stress=stress)
 
     def referred_to(self, data: Dataset) -> CalculatorCommittee:
         """The same members, each with the references that bring its energies closest to the labels of `data`.

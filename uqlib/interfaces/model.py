@@ -80,12 +80,12 @@ class ForeignModel(OtherNetwork):
             if not positions.requires_grad:
                 positions = positions.detach().clone().requires_grad_()
             strain = batch.cell.new_zeros(batch.n_structures, 3, 3).requires_grad_()
-            energy, features = self._called(_strained(batch, positions, strain))
+            energy, features = self._called(strained(batch, positions, strain))
             pull, tension = _slopes(energy, positions, strain, keep=on_tape)
             result = {
                 "energy": energy.double(),
                 "forces": -pull,
-                "stress": _stress(batch, tension),
+                "stress": stress_from(batch, tension),
                 "features": features,
             }
         return Evaluation(heads={}, **{k: v if on_tape else v.detach() for k, v in result.items()})
@@ -109,7 +109,7 @@ class ForeignModel(OtherNetwork):
         return energy, features
 
 
-def _strained(batch: Batch, positions: Tensor, strain: Tensor) -> Batch:
+def strained(batch: Batch, positions: Tensor, strain: Tensor) -> Batch:
     """The batch with every structure stretched by 1 + strain (S, 3, 3), which is zero but has a gradient."""
     moved = torch.einsum("nc,ncd->nd", positions, strain.index_select(0, batch.structure_of_atom))
     return replace(
@@ -126,7 +126,7 @@ def _slopes(energy: Tensor, positions: Tensor, strain: Tensor, *, keep: bool) ->
     return found[0], found[1]
 
 
-def _stress(batch: Batch, tension: Tensor) -> Tensor:
+def stress_from(batch: Batch, tension: Tensor) -> Tensor:
     """(S, 3, 3) dE/d(strain) over volume, eV/Å³, as in ASE; nan without a volume."""
     volume = torch.linalg.det(batch.cell).abs()
     without = (volume == 0)[:, None, None]

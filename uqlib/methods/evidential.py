@@ -13,9 +13,11 @@ and σ² have been integrated out is a Student's t, and its likelihood trains th
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from uqlib.methods.shared.likelihoods import (
@@ -183,6 +185,13 @@ class FittedEvidential(SelfAssessing):
             force_parts=force_parts,
             energy_parts=energy_parts,
         )
+
+    def of_atoms(self, heads: Mapping[str, Tensor], scale: Tensor) -> Tensor:
+        """As `predict`; the squares of the second column add up to the variance of the energy."""
+        both = [evidence(heads["evidence"][:, three], scale) for three in (slice(0, 3), slice(3, 6))]
+        force, energy = ((found.aleatoric + found.epistemic).sqrt() for found in both)
+        norm = (COMPONENTS[self.likelihood] / 3) ** 0.5
+        return torch.stack([self.factors[0] * norm * force, self.factors[1] * energy], dim=-1)
 
     def evidence(self, result: Evaluation, batch: Batch) -> tuple[Evidence, Evidence]:
         """For the force of each atom, (N,), and for the energy of each structure, (S,)."""

@@ -10,6 +10,7 @@ the fit. Nothing teaches the network what to say elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,6 +119,12 @@ class FittedMeanVariance(SelfAssessing):
     """A network and the standard deviations it predicts of its own errors."""
 
     kind = "mve"
+
+    def of_atoms(self, heads: Mapping[str, Tensor], scale: Tensor) -> Tensor:
+        """As `predict`; the squares of the second column add up to the variance of the energy."""
+        force, energy = (positive(heads["spread"]) * scale).unbind(-1)
+        norm = (COMPONENTS[self.likelihood] / 3) ** 0.5
+        return torch.stack([self.factors[0] * norm * force, self.factors[1] * energy], dim=-1)
 
     def predict(self, batch: Batch) -> Prediction:
         """All of the uncertainty is aleatoric: the method takes whatever it cannot fit for noise, and knows no other.

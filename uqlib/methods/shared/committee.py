@@ -13,10 +13,11 @@ from torch import Tensor
 
 from uqlib.common import storage
 from uqlib.common.devices import Target, targets
+from uqlib.interfaces.metatomic import AtomTerms, write
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.memory import bytes_per_pair
 from uqlib.networks.painn import PaiNN, moved
-from uqlib.prediction import Prediction
+from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import Batch
 
 # Above this many rows of pairs for all members, one pass after another is as fast and needs less memory. On a GPU, the
@@ -73,6 +74,15 @@ class Committee:
         if batch.n_pairs * len(self.models) <= most:
             return evaluate(self._together, batch)
         return Evaluation.stack([evaluate(model, batch) for model in self.models])
+
+    def members(self, batch: Batch) -> Members:
+        """Each network as one member."""
+        found = self.evaluate_members(batch)
+        return Members(energy=found.energy, forces=found.forces, stress=found.stress)
+
+    def export(self, path: str | Path) -> None:
+        """Write a file that ASE, i-PI, LAMMPS and others run: see `interfaces.metatomic`; errors as its `write`."""
+        write(AtomTerms(self._together), path, kind="ensemble", description=f"{len(self.models)} networks, their mean")
 
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None

@@ -19,6 +19,7 @@ from torch import Tensor
 from uqlib.common import storage
 from uqlib.common.devices import Target, targets
 from uqlib.interfaces import pack, unpack
+from uqlib.methods.shared.exporting import WithoutMembers
 from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.evaluation import OtherNetwork, evaluate
 from uqlib.networks.memory import bytes_per_pair, pieces_of
@@ -92,7 +93,7 @@ class AtomScore(ABC):
         return cls(**{**plain, "whitening": Whitening(**plain["whitening"])})
 
 
-class FeaturePredictor:
+class FeaturePredictor(WithoutMembers):
     """A trained network that leaves its energies and forces alone and adds a score to each atom, in nats.
 
     `scores` holds one for each element, or a single one under `ALL`; `elements` are those of the training set.
@@ -101,6 +102,14 @@ class FeaturePredictor:
 
     kind: ClassVar[str]  # of file
     score: ClassVar[type[AtomScore]]
+    why_no_members = "its score says how unusual an atom looks, and no other potential stands behind that"
+
+    def export(self, path: str | Path) -> None:
+        """Raises ValueError: the format's uncertainty is a standard deviation in eV, and a score in nats is none."""
+        raise ValueError(
+            f"predictor: {self.kind!r} cannot be exported: its uncertainty is a score in nats, and engines take one "
+            "standard deviation in eV; take an ensemble, or LLPR on the same network"
+        )
 
     def __init__(
         self,

@@ -19,16 +19,19 @@ from torch import Tensor
 from uqlib.common import storage
 from uqlib.common.devices import Target, targets
 from uqlib.interfaces import PACKED, pack, unpack
+from uqlib.interfaces.metatomic import write
+from uqlib.methods.shared.exporting import DeviationTerms, gaussian_samples
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient
 from uqlib.networks.fast_painn import Weights
 from uqlib.networks.memory import bytes_per_pair, pieces_of
 from uqlib.networks.painn import Geometry, PaiNN, Perceptron, moved
 from uqlib.networks.slots import Table
-from uqlib.prediction import Prediction
+from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 
+SAMPLES = 32  # of a posterior, where nobody says how many members
 LARGEST_PIECE = 4_000_000  # numbers in one of the (hidden units, N, K, F) arrays; a dozen of them live at a time
 
 
@@ -192,6 +195,50 @@ class UncertainLastLayer:
             force_uncertainty=_root(forces.square().sum(0).mean(-1)).to(result.forces.dtype),
             energy_uncertainty=_root(energy.square().sum(0)),
         )
+
+    def combinations(self, count: int | None, seed: int) -> Tensor:
+        """(K, M) members as sums of the columns of `root`, in float64; their mean is zero.
+
+        A shallow ensemble has its own. Of a posterior, `count` samples are drawn (32 where it is None): the variance
+        over members is then the predictor's on average over seeds. Raises ValueError for fewer than two, and for a
+        `count` where the members are given.
+        """
+        columns = self.root.shape[1]
+        if self.head is None:
+            return gaussian_samples(columns, SAMPLES if count is None else count, seed).to(self.root.device)
+        if count is not None and count != columns:
+            raise ValueError(f"count: got {count}, but this shallow ensemble has {columns} members; leave it out")
+        return torch.eye(columns, dtype=torch.float64, device=self.root.device) * (columns - 1) ** 0.5
+
+    def members(self, batch: Batch, *, count: int | None = None, seed: int = 0) -> Members:
+        """Last layers of a shallow ensemble, or `count` samples of the posterior; errors as `combinations`.
+
+        One set of weights makes a member's energy and its forces, so that one factor sizes both: that of the energies.
+        The spread of the members' forces is `force_uncertainty` times `energy_factor` / `force_factor`.
+        """
+        result, (energy, forces) = evaluate(self.model, batch), self.deviations(batch)
+        mix = self.combinations(count, seed)
+        shift = torch.einsum("knc,km->mnc", forces, mix) * (self.energy_factor / self.force_factor)
+        return Members(energy=result.energy + mix.mT @ energy, forces=(result.forces + shift).to(result.forces.dtype))
+
+    def export(self, path: str | Path, *, count: int | None = None, seed: int = 0) -> None:
+        """Write a file that ASE, i-PI, LAMMPS and others run: see `interfaces.metatomic`; errors as its `write`.
+
+        Its members are those of `members`. Raises ValueError also for a network that is not `PaiNN` itself, whose code
+        is not ours to write down.
+        """
+        if type(self.model) is not PaiNN:
+            raise ValueError(
+                f"predictor: its network is a {type(self.model).__name__}, expected PaiNN itself; export it with the "
+                "package that it comes from"
+            )
+        samples = self.combinations(count, seed).cpu()
+        perceptron = _perceptron(self.model, self.head)
+        name = "llpr" if self.head is None else "shallow"
+        terms = DeviationTerms(self.model, perceptron, self.model.scale * self.root * self.energy_factor)
+        size = self.force_factor / self.energy_factor
+        words = f"changes of one last layer; the spread of the members' forces is to be multiplied by {size:.6g}"
+        write(terms, path, kind=name, samples=samples, description=words)
 
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None

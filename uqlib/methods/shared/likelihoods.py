@@ -20,6 +20,8 @@ from torch import Tensor
 
 from uqlib.common import storage
 from uqlib.common.devices import Target, targets
+from uqlib.interfaces.metatomic import write
+from uqlib.methods.shared.exporting import SpreadTerms, WithoutMembers
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.losses import Loss
@@ -159,10 +161,11 @@ def start_head(model: PaiNN, head: str, values: Sequence[float]) -> None:
     perceptron.outer.bias.copy_(torch.tensor([[raw_of(value) for value in values]]))
 
 
-class SelfAssessing(ABC):
+class SelfAssessing(WithoutMembers, ABC):
     """A trained network that predicts its own error, and the form of the likelihood that taught it."""
 
     kind: str  # of file
+    why_no_members = "the network states the size of its error, and no other potential stands behind that"
 
     def __init__(
         self,
@@ -194,6 +197,14 @@ class SelfAssessing(ABC):
 
     @abstractmethod
     def predict(self, batch: Batch) -> Prediction: ...
+
+    @abstractmethod
+    def of_atoms(self, heads: Mapping[str, Tensor], scale: Tensor) -> Tensor:
+        """(N, 2) standard deviations of a component of each atom's force, eV/Å, and of its share in the energy, eV."""
+
+    def export(self, path: str | Path) -> None:
+        """Write a file that ASE, i-PI, LAMMPS and others run: see `interfaces.metatomic`; errors as its `write`."""
+        write(SpreadTerms(self.model, self.of_atoms), path, kind=self.kind, description="one network, its own errors")
 
     def rescaled(self, valid: Dataset) -> Any:
         """A copy whose uncertainties are of the right size on average over `valid`, by a factor for each quantity.
