@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uqlib.common.devices import Target, targets
 from uqlib.interfaces.metatomic import FORCE_UNCERTAINTY, needed
 from uqlib.interfaces.model import ForeignModel, strained, stress_from
 from uqlib.prediction import Members, Prediction
@@ -156,10 +157,18 @@ class MetatomicPredictor:
         """Of the batches that it takes: the file's own, or what `to` was told."""
         return self.file.like.dtype
 
-    def to(self, target: torch.dtype | torch.device | str) -> MetatomicPredictor:
-        """A copy that takes batches of another floating-point type, or on another device."""
+    @property
+    def device(self) -> torch.device:
+        """Where the file computes."""
+        return self.file.like.device
+
+    def to(
+        self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    ) -> MetatomicPredictor:
+        """A copy that takes batches of another floating-point type, on another device, or both."""
+        place, kind = targets(target, device=device, dtype=dtype)
         found = copy.copy(self)
-        found.file = copy.deepcopy(self.file).to(target)
+        found.file = copy.deepcopy(self.file).to(device=place or self.device, dtype=kind or self.dtype)
         return found
 
     def predict(self, batch: Batch) -> Prediction:
