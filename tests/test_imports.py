@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("oracles",),
     ("active_learning",),
     ("show",),
-    ("study",),
+    ("study", "installation"),
     ("loops",),
     ("commands", "chapters"),
     ("__main__",),

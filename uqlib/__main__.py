@@ -7,9 +7,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from uqlib.commands import COMMANDS
-from uqlib.commands.common import Stop
-from uqlib.study.running import StudyError
+from uqlib.commands import COMMANDS, command
+from uqlib.commands.stop import Stop
 
 EXAMPLES = """\
 examples:
@@ -23,6 +22,7 @@ examples:
   python -m uqlib predict mine.uq others.xyz --out predicted.xyz
   python -m uqlib show mine.uq                              what a saved model was trained on, and its units
   python -m uqlib export mine.uq mine.pt                    one file for ASE, i-PI, LAMMPS and others
+  python -m uqlib doctor                                    is everything there, and does it work
 
 The book that explains all this is built by `make book`, in the folder that this package came in.
 """
@@ -30,18 +30,33 @@ The book that explains all this is built by `make book`, in the folder that this
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments.run(arguments)
-    except (Stop, StudyError, ValueError, KeyError, OSError, FloatingPointError, KeyboardInterrupt) as error:
+        parser = _parser(given)
+    except ImportError as error:
+        print(f"uqlib: {_in_one_line(error)}. What is missing, says: python -m uqlib doctor", file=sys.stderr)
+        return 1
+    arguments = parser.parse_args(given)
+    try:
+        return arguments.run(arguments) or 0
+    except (Exception, KeyboardInterrupt) as error:
+        if not _is_foreseen(error):
+            raise
         if arguments.verbose:
             traceback.print_exc()
         print(f"uqlib: {_in_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, Stop) else 130 if isinstance(error, KeyboardInterrupt) else 1
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _is_foreseen(error: BaseException) -> bool:
+    """Whether an error says all by its words. `StudyError` is looked for only where its module has been in use."""
+    kinds = (Stop, ValueError, KeyError, OSError, FloatingPointError, KeyboardInterrupt)
+    running = sys.modules.get("uqlib.study.running")
+    return isinstance(error, kinds if running is None else (*kinds, running.StudyError))
+
+
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """Knows the command that is given, and no other, or all of them if none is: each import takes its time."""
     parser = argparse.ArgumentParser(
         prog="python -m uqlib",
         description="Uncertainty quantification for neural-network interatomic potentials.",
@@ -51,10 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="show where an error arose")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        one = commands.add_parser(name, parents=[common], help=command.HELP)
-        command.add_options(one)
-        one.set_defaults(run=command.run)
+    for name in given[:1] if given and given[0] in COMMANDS else COMMANDS:
+        module = command(name)
+        one = commands.add_parser(name, parents=[common], help=module.HELP)
+        module.add_options(one)
+        one.set_defaults(run=module.run)
     return parser
 
 

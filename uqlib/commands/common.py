@@ -9,14 +9,11 @@ from pathlib import Path
 import torch
 
 from uqlib.common.devices import as_device
+from uqlib.commands.stop import Stop
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
 
 SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}  # of a file of yours, which comes without splits
-
-
-class Stop(Exception):
-    """Asked for something that cannot be: reported as bad usage."""
 
 
 def find_data(name: str) -> Dataset:
