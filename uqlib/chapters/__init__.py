@@ -5,5 +5,6 @@ chapters use and no user of the library would miss.
 """
 
 from .claims import Claim, claim
+from .exercises import check, hint
 
-__all__ = ["Claim", "claim"]
+__all__ = ["Claim", "check", "claim", "hint"]
