@@ -5,10 +5,11 @@ BIN := .venv/bin
 NAME ?=
 URL ?=
 PORT ?= 8000
+WHEELS ?=
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test chapter serve audit format check repository lock clean distclean
+.PHONY: help book test chapter serve workshop audit format check repository lock clean distclean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ serve: ## show the built site at http://127.0.0.1:8000 (PORT=8000); stop with Ct
 	@test -e _build/html/index.html || { echo "there is no site yet: make book"; exit 2; }
 	@echo "http://127.0.0.1:$(PORT)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html >/dev/null 2>&1
+
+workshop: $(INSTALLED) ## folders and zips for a class and its teacher; with all packages: make workshop WHEELS=1
+	@$(BIN)/python book/workshop.py $(if $(WHEELS),--wheels)
 
 audit: $(INSTALLED) ## hours: the chapters as other machines and other seeds have them, or one: make audit NAME=painn
 	@$(BIN)/python book/audit.py $(if $(NAME),--only $(NAME))

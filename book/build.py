@@ -38,7 +38,15 @@ SITE_KEY = execute.BUILD / "site.key"
 LIBRARY = Path("book/library.md")
 NOT_PAGES = {".ipynb", ".py", ".pyc", ".json"}  # at the top of book/; folders are copied whole
 
-WHOLE_SITE = ("_config.yml", "_toc.yml", "book/_*/**/*", "book/*.bib", "requirements.lock", "uqlib/show/viewer/**/*")
+WHOLE_SITE = (
+    "uqlib/chapters/*.toml",
+    "_config.yml",
+    "_toc.yml",
+    "book/_*/**/*",
+    "book/*.bib",
+    "requirements.lock",
+    "uqlib/show/viewer/**/*",
+)
 """A change in these may touch every page, and Sphinx does not notice all of them: the site is then rendered anew."""
 
 FRONT_DOOR = """<!DOCTYPE html>

@@ -1,7 +1,9 @@
-"""Under a chapter's title, say what running it took: wall time and memory, as measured when the book was built.
+"""Under a chapter's title, say how long it takes to read and to do its exercises, and what running it took.
 
-The numbers come from the executed notebook's metadata, `{"uqlib": {"seconds": ..., "peak_mb": ..., "cores": ...}}`,
-which the program that executes the chapters writes there. A page without them gets no such line.
+Reading is counted from words and lines of code (`uqlib.chapters.reading`), exercises as `exercises.toml` has them. Wall
+time and memory were measured when the book was built. They come from the executed notebook's metadata, `{"uqlib":
+{"seconds": ..., "peak_mb": ..., "cores": ...}}`, which the program that executes the chapters writes there. A page
+without them says nothing of it.
 """
 
 import json
@@ -9,6 +11,8 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+
+from uqlib.chapters import exercises, reading
 
 KEYS = ("seconds", "peak_mb", "cores")
 
@@ -24,14 +28,22 @@ def sentence(cost: dict[str, float]) -> str:
     return f"Measured: {time}, {cost['peak_mb']:.0f} MB peak on {cores} core{'' if cores == 1 else 's'}"
 
 
+def times(cells: list[dict[str, Any]], chapter: str) -> str:
+    """How long a chapter takes a reader, in words."""
+    practice = exercises.minutes(chapter)
+    asked = f", exercises: about {practice:.0f} min" if practice else ""
+    return f"Reading: about {reading.minutes(cells)} min{asked}. "
+
+
 def read_cost(app: Sphinx, docname: str, source: list[str]) -> None:
     """Remember the numbers of a chapter."""
     app.env.metadata[docname].pop("measured", None)
     if not str(app.env.doc2path(docname)).endswith(".ipynb"):
         return
-    cost = json.loads(source[0])["metadata"].get("uqlib", {})
-    if all(key in cost for key in KEYS):
-        app.env.metadata[docname]["measured"] = sentence(cost)
+    notebook = json.loads(source[0])
+    cost = notebook["metadata"].get("uqlib", {})
+    words = times(notebook["cells"], docname.rpartition("/")[2])
+    app.env.metadata[docname]["measured"] = words + (sentence(cost) if all(key in cost for key in KEYS) else "")
 
 
 def insert_line(app: Sphinx, doctree: nodes.document, docname: str) -> None:

@@ -1,4 +1,4 @@
-"""A question, and what is wrong with an answer to it: a typical mistake by name, or a sign, a unit, a percentage, a ratio upside down."""
+"""A question, and what is wrong with an answer to it: a mistake by name, a sign, a unit, a ratio upside down."""
 
 from __future__ import annotations
 

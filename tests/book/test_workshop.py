@@ -1,0 +1,126 @@
+"""What a class gets: notebooks without a solution in them, that run by themselves, and pins from the lock."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import notebooks
+import pytest
+import student
+import workshop
+from IPython.core.inputtransformer2 import TransformerManager
+
+from uqlib.chapters import reading
+from uqlib.chapters.exercises import exercises
+
+CHAPTERS = notebooks.chapter_names()
+
+
+def cells_of(name: str) -> list[dict[str, object]]:
+    return json.loads(notebooks.source(name).read_text(encoding="utf-8"))["cells"]
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"[\s>]+", " ", text)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_solution_is_in_a_students_notebook(name: str) -> None:
+    gone = reading.solutions(cells_of(name))
+    assert gone, "the chapter has no solutions: does the rule still find them?"
+    everything = squeezed(
+        "\n".join(cell["source"] for cell in json.loads(student.notebook(name, with_solutions=False))["cells"])
+    )
+    assert "Solution" not in everything
+    for piece in gone:
+        lines = [line for line in student.plain(piece, CHAPTERS).splitlines() if len(line) > 40]
+        assert not any(squeezed(line).strip() in everything for line in lines)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_questions_and_starters_stay_and_the_rest_is_as_it_was(name: str) -> None:
+    source = cells_of(name)
+    kept = json.loads(student.notebook(name, with_solutions=False))
+    nbformat.validate(nbformat.from_dict(kept))
+    code = "\n".join(cell["source"] for cell in kept["cells"] if cell["cell_type"] == "code")
+    for exercise in exercises().values():
+        if exercise.chapter == name and exercise.kind != "open":
+            assert f'check("{exercise.key}", your_answer)' in code
+    heading = next(
+        k for k, c in enumerate(source) if c["cell_type"] == "markdown" and "## Exercises" in reading.text_of(c)
+    )
+    before = [reading.text_of(cell) for cell in source[:heading] if cell["cell_type"] == "code"]
+    assert [cell["source"] for cell in kept["cells"] if cell["cell_type"] == "code"][: len(before)] == before
+    questions = {n for cell in source for n in re.findall(r"\{admonition\} (\d\. .*)", reading.text_of(cell))}
+    text = "\n".join(cell["source"] for cell in kept["cells"])
+    assert all(f"**{question.strip()}**" in text for question in questions)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_plain_jupyter_understands_it(name: str) -> None:
+    for with_solutions in (True, False):
+        for cell in json.loads(student.notebook(name, with_solutions=with_solutions))["cells"]:
+            if cell["cell_type"] == "markdown":
+                assert not re.search(r"^:::|\{(doc|cite:[tp]|bibliography)\}", cell["source"], re.MULTILINE)
+            else:
+                ast.parse(TransformerManager().transform_cell(cell["source"]))
+
+
+def test_the_teachers_notebook_has_the_solutions() -> None:
+    text = student.notebook("ensembles", with_solutions=True)
+    assert text.count("**Solution**") == 3
+
+
+def test_marks_of_the_book_become_plain_words() -> None:
+    text = "See {doc}`painn` and {doc}`five <ensembles>`, {cite:t}`ens-tan2023single`.\n\n"
+    text += ":::{admonition} 1. A\n:class: x\nWhat?\n:::\n"
+    found = student.plain(text, CHAPTERS)
+    assert f"[{notebooks.title('painn')}](02_painn.ipynb)" in found
+    assert "[five](06_ensembles.ipynb), Tan et al. (2023)." in found
+    assert "> **1. A**\n>\n> What?\n" in found
+
+
+def test_a_folder_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "html"
+    (site / "book").mkdir(parents=True)
+    (site / "book/index.html").write_text("the book")
+    monkeypatch.setattr(workshop, "SITE", site)
+    workshop.pack(tmp_path / "class", with_solutions=False)
+    folder = tmp_path / "class"
+    assert (folder / "site/book/index.html").read_text() == "the book"
+    assert len(list(folder.glob("*.ipynb"))) == len(CHAPTERS)
+    assert not (folder / "teaching").exists()
+    code = (
+        "import uqlib; from uqlib.installation.packages import requirements; from uqlib.structures import datasets;"
+        "print(uqlib.__file__, len(datasets.load('ammonia')), len(requirements()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env={}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(folder))
+    workshop.pack(tmp_path / "teacher", with_solutions=True)
+    assert (tmp_path / "teacher/teaching").is_dir()
+
+
+def test_what_students_install_is_pinned_as_in_the_lock() -> None:
+    lock = (notebooks.ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = [line.split(";")[0].strip() for line in workshop.requirements().splitlines() if "==" in line]
+    assert "torch==2.13.0" in pins
+    assert all(f"\n{pin}\n" in lock for pin in pins)
+    assert any(
+        line.startswith("pyscf==") and 'sys_platform != "win32"' in line
+        for line in workshop.requirements().splitlines()
+    )
+
+
+def test_reading_takes_what_words_and_lines_take() -> None:
+    prose = {"cell_type": "markdown", "metadata": {}, "source": ["word " * 1790]}
+    code = {"cell_type": "code", "metadata": {"tags": []}, "source": "x = 1\n\n" * 150}
+    hidden = {"cell_type": "code", "metadata": {"tags": ["hide-input"]}, "source": "x = 1\n" * 999}
+    heading = {"cell_type": "markdown", "metadata": {}, "source": "## Exercises"}
+    solution = {"cell_type": "code", "metadata": {"tags": ["hide-cell"]}, "source": "x = 1\n" * 999}
+    assert reading.minutes([prose]) == 10
+    assert reading.minutes([code]) == 10
+    assert reading.minutes([prose, code, hidden, heading, solution]) == 20
