@@ -36,6 +36,7 @@ audit: $(INSTALLED) ## hours: the chapters as other machines and other seeds hav
 	@$(BIN)/python book/audit.py $(if $(NAME),--only $(NAME))
 
 format: $(INSTALLED) ## bring code and notebooks into the form that they have in git
+	@$(BIN)/python book/starters.py
 	@$(BIN)/python book/build.py --fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .

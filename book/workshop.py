@@ -63,13 +63,14 @@ def pack(folder: Path, *, with_solutions: bool) -> None:
 
 
 def requirements() -> str:
-    """What the notebooks need, pinned as in the lock: the library's dependencies, its oracles, and JupyterLab.
+    """What the notebooks need, pinned as in the lock: the library, its figures and oracles, and JupyterLab.
 
     Raises:
         ValueError: the lock lacks one of them.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["oracles"], *FRONT_ENDS]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["show"], *extras["oracles"], *FRONT_ENDS]
     pins = dict(
         re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     )

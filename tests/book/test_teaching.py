@@ -1,5 +1,6 @@
 """The pages on teaching: schedules whose times add up, and commands that do what the pages say."""
 
+import itertools
 import re
 
 import notebooks
@@ -15,7 +16,7 @@ def test_a_schedule_has_no_gap(page: str, hours: float) -> None:
     text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
     rows = [(60 * int(h) + int(m), int(length)) for h, m, length in ROW.findall(text)]
     assert len(rows) > 10
-    for (start, length), (following, _) in zip(rows, rows[1:], strict=False):
+    for (start, length), (following, _) in itertools.pairwise(rows):
         assert start + length == following, f"{start // 60}:{start % 60:02} and {length} minutes"
     assert sum(length for _, length in rows) == 60 * hours
     said = re.findall(r"^(\d+):(\d\d), ", text, flags=re.MULTILINE)

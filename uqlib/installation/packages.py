@@ -14,6 +14,7 @@ from uqlib.installation.findings import Finding, error_line
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 MODULES = {"scikit-learn": "sklearn"}  # the others are imported by the name of their distribution
 TOOLS = {"jupyterlab": "to open the chapters; VS Code does as well"}
+FIGURES = "show"  # the extra without which no chapter runs
 PIP = "python -m pip install"
 
 
@@ -32,7 +33,7 @@ def packages() -> Iterator[Finding]:
         return
     for text in wanted:
         requirement = parse(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": FIGURES}):
             yield package(requirement)
     for name, purpose in TOOLS.items():
         try:
@@ -42,7 +43,7 @@ def packages() -> Iterator[Finding]:
 
 
 def requirements() -> list[str]:
-    """What `uqlib` asks for, as in `pyproject.toml`: from that file beside the package, or as it was installed.
+    """What `uqlib` and its figures ask for, by the `pyproject.toml` beside it, or as it was installed.
 
     Raises:
         PackageNotFoundError: neither is there.
@@ -50,7 +51,7 @@ def requirements() -> list[str]:
     if PROJECT.exists():
         project = tomllib.loads(PROJECT.read_text(encoding="utf-8")).get("project", {})
         if project.get("name") == "uqlib":
-            return project["dependencies"]
+            return [*project["dependencies"], *project["optional-dependencies"][FIGURES]]
     return metadata.requires("uqlib") or []
 
 
