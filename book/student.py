@@ -56,7 +56,7 @@ def _quoted(found: re.Match[str]) -> str:
 def _link(name: str, words: str | None, chapters: Sequence[str]) -> str:
     if name not in chapters:
         return f"“{words or name}” (in the book)"
-    return f"[{words or notebooks.title(name)}]({file_name(name, chapters)})"
+    return f"[{words or _title(name)}]({file_name(name, chapters)})"
 
 
 def _cited(found: re.Match[str]) -> str:
@@ -74,6 +74,11 @@ def _work(key: str) -> tuple[str, str]:
     names = [re.sub(r"[{}\\'\"]", "", name) for name in names]
     who = names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
     return who, entry.fields["year"]
+
+
+@cache
+def _title(name: str) -> str:
+    return notebooks.title(name)
 
 
 @cache
