@@ -55,7 +55,7 @@ def _is_foreseen(error: BaseException) -> bool:
     return isinstance(error, kinds if running is None else (*kinds, running.StudyError))
 
 
-def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Knows the command that is given, and no other, or all of them if none is: each import takes its time."""
     parser = argparse.ArgumentParser(
         prog="python -m uqlib",
