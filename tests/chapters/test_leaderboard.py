@@ -16,7 +16,7 @@ from uqlib.prediction import Prediction
 
 @pytest.fixture(scope="module")
 def truth() -> torch.Tensor:
-    return leaderboard.project().held_out.batch().forces.double()
+    return torch.as_tensor(leaderboard.project().held_out.forces, dtype=torch.float64)
 
 
 def prediction(truth: torch.Tensor, error: float = 0.02, spread: float = 0.02) -> Prediction:

@@ -64,7 +64,7 @@ def score(prediction: Prediction) -> dict[str, float | None]:
     Raises:
         ValueError: the prediction is for something else, or holds what is no number.
     """
-    truth = project().held_out.batch().forces.double()
+    truth = torch.as_tensor(project().held_out.forces, dtype=torch.float64)
     forces, spread = prediction.forces.detach().double(), prediction.force_uncertainty.detach().double()
     if forces.shape != truth.shape:
         raise ValueError(

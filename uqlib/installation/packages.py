@@ -72,7 +72,7 @@ def package(requirement: Any) -> Finding:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import_module(MODULES.get(name, name.replace("-", "_")))
+            import_module(str(MODULES.get(name, name.replace("-", "_"))))
     except Exception as error:  # a broken package may raise anything
         again = f"{PIP} --force-reinstall --no-deps {name}=={version.split('+')[0]}"
         found = f"{version} is installed but cannot be imported: {error_line(error)}"
