@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from uqlib.common.devices import as_device
 from uqlib.commands.stop import Stop
+from uqlib.common.devices import as_device
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +39,8 @@ def hardware(threads: int, device: torch.device | None = None) -> dict[str, Any]
 
 def peak_mb() -> float:
     """The most memory that this process has held so far, MB."""
+    import resource  # Windows has none; reading results, which is all that chapters do, works there without
+
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found / 1e6 if sys.platform == "darwin" else found * 1024 / 1e6
 
