@@ -258,5 +258,6 @@ def test_the_type_is_the_predictors_own_or_the_one_asked_for() -> None:
     assert own.predictor.dtype == torch.float64
     single = UncertaintyCalculator(PREDICTOR, dtype="float32")
     assert single.predictor.dtype == torch.float32
-    difference = abs(own.get_potential_energy(atoms) - single.get_potential_energy(atoms))
-    assert 0 < difference < 1e-4
+    own.calculate(atoms)
+    single.calculate(atoms)
+    assert 0 < abs(own.results["energy"] - single.results["energy"]) < 1e-4
