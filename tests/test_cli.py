@@ -238,7 +238,7 @@ def test_the_model_says_its_type(model: Path, labelled: Path, tmp_path: Path) ->
     out = tmp_path / "out.xyz"
     options = ["--device", "auto", "--memory", "1e-6"]
     assert main(["predict", str(tmp_path / "exact.uq"), str(labelled), "--out", str(out), *options]) == 0
-    found = np.concatenate([frame.get_forces() for frame in ase.io.iread(out)])
+    found = np.concatenate([frame.arrays["uqlib_forces"] for frame in ase.io.iread(out)])
     np.testing.assert_allclose(found, predict(exact, datasets.read(labelled), device="cpu").forces, atol=1e-7)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import ase
 import numpy as np
@@ -132,7 +134,12 @@ def test_members_shuffle_differently(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bootstrap_members_see_different_data(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(ensemble, "train", lambda model, train, valid, **_: seen.append((train, valid, model)) or None)
+
+    def untrained(model: Any, train: Any, valid: Any, **_: Any) -> Any:
+        seen.append((train, valid, model))
+        return SimpleNamespace(model=model)
+
+    monkeypatch.setattr(ensemble, "train", untrained)
     data, recipe = samples.dataset(), dataclasses.replace(RECIPE, bootstrap=True)
     for index, seed in enumerate((11, 12, 11)):
         recipe.fit_member(data["train"], data["valid"], index, seed, progress=False)
