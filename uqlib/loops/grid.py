@@ -75,9 +75,13 @@ class Unit:
 
 
 def plain(value: Any) -> Any:
-    """The content of dataclasses, mappings and sequences as plain data for JSON; of an object, its class as `kind`."""
+    """The content of dataclasses, mappings and sequences as plain data for JSON; of an object, its class as `kind`.
+
+    Fields that do not count when two are compared, as the device, are left out.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__} | {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        content = {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
+        return {"kind": type(value).__name__} | content
     if isinstance(value, Mapping):
         return {str(key): plain(found) for key, found in value.items()}
     if isinstance(value, list | tuple):
