@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from uqlib.commands import COMMANDS, command
 from uqlib.commands.stop import Stop
+from uqlib.commands.words import in_words_of_the_command_line
+from uqlib.structures.notices import DataWarning
 
 EXAMPLES = """\
 examples:
   python -m uqlib data                                      what data sets there are
   python -m uqlib data ammonia                              one of them, described
+  python -m uqlib data mine.xyz                             what is in a file of yours, and what looks wrong
   python -m uqlib train --data ammonia --method ensemble    train five networks and score them
   python -m uqlib train --data mine.xyz --method ensemble --out mine.uq --checkpoints run1
   python -m uqlib compare --data ammonia                    all methods, side by side: some minutes
@@ -38,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     arguments = parser.parse_args(given)
     try:
-        return arguments.run(arguments) or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DataWarning)
+            warnings.showwarning = _show(warnings.showwarning)
+            return arguments.run(arguments) or 0
     except (Exception, KeyboardInterrupt) as error:
         if not _is_foreseen(error):
             raise
@@ -50,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _is_foreseen(error: BaseException) -> bool:
     """Whether an error says all by its words. `StudyError` is looked for only where its module has been in use."""
-    kinds = (Stop, ValueError, KeyError, OSError, FloatingPointError, KeyboardInterrupt)
+    kinds = (Stop, ValueError, KeyError, OSError, ImportError, FloatingPointError, KeyboardInterrupt)
     running = sys.modules.get("uqlib.study.running")
     return isinstance(error, kinds if running is None else (*kinds, running.StudyError))
 
@@ -78,7 +86,19 @@ def _in_one_line(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; with --checkpoints, the same command continues where it was"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return in_words_of_the_command_line(" ".join(text.split())) or type(error).__name__
+
+
+def _show(other: Callable[..., None]) -> Callable[..., None]:
+    """Remarks on data as one line each, without the place in our code where they arose; other warnings as ever."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            print(f"note: {in_words_of_the_command_line(str(message))}", file=sys.stderr)
+        else:
+            other(message, category, *rest, **more)
+
+    return show
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import ase
 import torch
 from torch import Tensor
 
 from uqlib.common.devices import as_device, as_dtype, same_place
 from uqlib.networks.memory import UNKNOWN, most_pairs
 from uqlib.structures.batch import Batch
-from uqlib.structures.datasets import Dataset
+from uqlib.structures.dataset import Dataset, as_dataset
 from uqlib.structures.pieces import pieces
 
 
@@ -159,7 +160,7 @@ def pieces_for(
 ) -> Iterator[Batch]:
     """All of `data` as batches that `predictor` takes, of at most `structures` structures, and no larger than fits.
 
-    Limits as in `predict`; labels go along.
+    Limits as in `predict`; labels are not looked at.
     """
     if max_pairs is None:
         of_pair = getattr(predictor, "bytes_per_pair", UNKNOWN)
@@ -167,12 +168,12 @@ def pieces_for(
     elif memory is not None:
         raise ValueError(f"max_pairs, memory: got {max_pairs} and {memory}, expected one of the two limits")
     options = {"cutoff": predictor.cutoff, "dtype": predictor.dtype, "device": predictor.device}
-    return pieces(data, structures=structures, max_pairs=max_pairs, **options)
+    return pieces(data, structures=structures, max_pairs=max_pairs, labels=False, **options)
 
 
 def predict(
     predictor: Predictor,
-    data: Dataset,
+    data: Dataset | ase.Atoms | Sequence[ase.Atoms],
     *,
     batch_size: int = 100,
     max_pairs: int | None = None,
@@ -184,7 +185,7 @@ def predict(
 
     Args:
         predictor: any.
-        data: structures; labels are not looked at.
+        data: structures, also of ASE, one or a list of them; labels are not looked at.
         batch_size: structures in a batch, at most.
         max_pairs: directed pairs of neighbours in a batch, at most; a structure with more is a batch of its own.
         memory: the same limit in GB, as nearly as it is known; None: 0.6, or a quarter of what is free if that is less,
@@ -197,7 +198,7 @@ def predict(
         ValueError: limits out of range, or what `placed` and the predictor refuse.
     """
     predictor = placed(predictor, device=device, dtype=dtype)
-    found = pieces_for(predictor, data, structures=batch_size, max_pairs=max_pairs, memory=memory)
+    found = pieces_for(predictor, as_dataset(data), structures=batch_size, max_pairs=max_pairs, memory=memory)
     return joined([_on_cpu(predictor.predict(batch)) for batch in found])
 
 

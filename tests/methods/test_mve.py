@@ -287,5 +287,5 @@ def test_bad_settings(change: dict[str, float | str], words: str) -> None:
 
 def test_labels_are_needed() -> None:
     batch = batch_of(rattled("NH3", 0))
-    with pytest.raises(ValueError, match="needs energies and forces"):
+    with pytest.raises(ValueError, match="needs energies or forces"):
         GaussianLoss(scale=SCALE)(evaluate(network(), batch), batch)

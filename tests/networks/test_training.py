@@ -19,8 +19,10 @@ from torch import Tensor
 from uqlib.common import storage
 from uqlib.networks import training
 from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.losses import EnergyForceLoss
 from uqlib.networks.painn import PaiNN
-from uqlib.networks.training import EnergyForceLoss, Settings, Trained, set_reference, train
+from uqlib.networks.references import set_reference
+from uqlib.networks.training import Settings, Trained, train
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 
@@ -68,8 +70,10 @@ def test_loss_in_closed_form() -> None:
     assert EnergyForceLoss()(evaluation, batch).item() == pytest.approx(10.0 * 0.25 + 0.04)
     weighted = EnergyForceLoss(energy_weight=2.0, force_weight=5.0)
     assert weighted(evaluation, batch).item() == pytest.approx(2.0 * 0.25 + 5.0 * 0.04)
-    with pytest.raises(ValueError, match="training needs energies and forces"):
-        EnergyForceLoss()(evaluation, dataclasses.replace(batch, forces=None))
+    without = dataclasses.replace(batch, forces=None)
+    assert EnergyForceLoss()(evaluation, without).item() == pytest.approx(10.0 * 0.25)
+    with pytest.raises(ValueError, match="training needs energies or forces"):
+        EnergyForceLoss()(evaluation, dataclasses.replace(without, energy=None))
 
 
 def test_it_learns(undisturbed: Trained) -> None:

@@ -185,10 +185,8 @@ FLAT = [[3.0, 0, 0], [0, 3.0, 0], [3.0, 3.0, 0]]
         ([changed(NH3, cell=np.diag([9.0, 9.0, np.nan]), pbc=True)], "cell"),
         ([changed(NH3, cell=np.diag([9.0, 9.0, 0.001]), pbc=True)], "flat cell"),
         ([changed(crystal(), cell=np.diag([3.4, 3.4, 1e-3]), pbc=[True, True, False])], None),  # not periodic there
-        ([with_labels(NH3), NH3], "energy: 1 of 2 structures have none .*first is 1"),
-        ([with_labels(NH3, forces=None), with_labels(NH3)], "forces: 1 of 2 structures have none .*first is 0"),
-        ([with_labels(NH3, energy=np.nan)], "energy: some labels are not finite"),
-        ([with_labels(NH3, forces=np.full((4, 3), np.inf))], "forces: some labels are not finite"),
+        ([NH3, with_labels(NH3, energy=np.nan)], "energy: structure 1 has a label that is not finite"),
+        ([with_labels(NH3, forces=np.full((4, 3), np.inf))], "forces: structure 0 has a label that is not finite"),
         ([with_labels(NH3, forces=np.zeros((3, 3)))], r"forces: structure 0 .* shape \(3, 3\), expected \(4, 3\)"),
         ([with_labels(NH3, forces=np.zeros((4, 1)))], r"forces: structure 0 .* shape \(4, 1\), expected \(4, 3\)"),
         ([with_labels(NH3, energy=np.zeros(4))], r"energy: structure 0 .* shape \(4,\), expected \(\)"),
@@ -201,6 +199,20 @@ def test_bad_structures(structures: list[ase.Atoms], words: str | None) -> None:
         return
     with pytest.raises(ValueError, match=words):
         Batch.from_atoms(structures)
+
+
+def test_labels_of_some_structures() -> None:
+    batch = batch_of(with_labels(NH3, forces=None), crystal(), with_labels(crystal()))
+    whole = batch_of(with_labels(NH3), with_labels(crystal()))
+    assert batch.energy is not None
+    assert batch.forces is not None
+    assert batch.energy.isnan().tolist() == [False, True, False]
+    assert batch.forces.isnan().all(1).tolist() == 8 * [True] + 4 * [False]
+    assert whole.energy is not None
+    torch.testing.assert_close(batch.energy[[0, 2]], whole.energy)
+    assert batch.select([1]).energy is not None
+    broken = Batch.from_atoms(with_labels(NH3, energy=np.nan), labels=False)
+    assert broken.energy is None, "who does not look for labels is not stopped by them"
 
 
 def test_atoms_on_top_of_each_other_through_the_cell() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from samples import crystal, rattled
 
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
+from uqlib.structures.notices import DataWarning
 
 FRAME = """\
 2
@@ -49,7 +51,7 @@ def test_extended_xyz(tmp_path: Path, prefix: str, ending: str) -> None:
 
 def test_stress_of_an_extended_xyz(tmp_path: Path) -> None:
     atoms = crystal()
-    stress = np.array([[1.0, 0.4, 0.5], [0.4, 2.0, 0.6], [0.5, 0.6, 3.0]])
+    stress = 0.1 * np.array([[1.0, 0.4, 0.5], [0.4, 2.0, 0.6], [0.5, 0.6, 3.0]])
     atoms.info["REF_stress"] = stress
     ase.io.write(tmp_path / "mine.xyz", atoms, format="extxyz")
     batch = datasets.read(tmp_path / "mine.xyz").batch()
@@ -109,8 +111,8 @@ def test_broken_database(tmp_path: Path) -> None:
 def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.xyz does not exist"):
         datasets.read(tmp_path / "none.xyz")
-    with pytest.raises(ValueError, match=r"got 'data\.cif', expected .* an ending \.xyz, \.extxyz, \.db"):
-        datasets.read(write(tmp_path / "data.cif", "data_"))
+    with pytest.raises(ValueError, match=r"got 'data\.pdf', expected .* an ending \.xyz, \.extxyz, \.db"):
+        datasets.read(write(tmp_path / "data.pdf", "data_"))
     (tmp_path / "folder.xyz").mkdir()
     with pytest.raises(ValueError, match=r"folder\.xyz holds no structures"):
         datasets.read(tmp_path / "folder.xyz")
@@ -119,17 +121,17 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (FRAME.format(prefix="REF_").replace("REF_energy=-12.5", "REF_energy=nan"), "energy: some labels are not"),
-        (FRAME.format(prefix="REF_").replace("0.2", "inf"), "forces: some labels are not finite"),
-        (FRAME.format(prefix="REF_").replace("REF_energy=-12.5", "") + FRAME.format(prefix="REF_"),
-         "energy: 1 of 2 structures have none"),
+        (FRAME.format(prefix="REF_").replace("REF_energy=-12.5", "REF_energy=nan"), "energy: structure 0 .*not finite"),
+        (FRAME.format(prefix="REF_").replace("0.2", "inf"), "forces: structure 0 .*'run7'.* not finite"),
         (FRAME.format(prefix="REF_").replace("1.0", "nan"), "positions of structure 0: .*not finite"),
         (FRAME.format(prefix="REF_").replace("1.0", "0.0"), r"0 Å apart"),
         (FRAME.format(prefix="REF_").replace("F F F", "T T T"), "periodic along"),
     ],
 )  # fmt: skip
 def test_bad_content_is_refused_before_it_is_trained_on(tmp_path: Path, text: str, words: str) -> None:
-    data = datasets.read(write(tmp_path / "mine.xyz", text))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the reader says it, too
+        data = datasets.read(write(tmp_path / "mine.xyz", text))
     with pytest.raises(ValueError, match=words):
         data.batch()
 

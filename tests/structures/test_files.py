@@ -71,9 +71,11 @@ def test_a_numpy_archive_without_units_is_refused(tmp_path: Path) -> None:
 
 
 def test_units_for_a_file_that_states_its_own_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "set.xyz", _frames(1), format="extxyz")
+    (frame,) = _frames(1)
+    frame.set_cell([9.0, 9.0, 9.0])
+    write(tmp_path / "POSCAR", frame, format="vasp")
     with pytest.raises(ValueError, match="own units"):
-        datasets.read(tmp_path / "set.xyz", energy_unit="kcal/mol")
+        datasets.read(tmp_path / "POSCAR", energy_unit="kcal/mol")
 
 
 @pytest.mark.parametrize(

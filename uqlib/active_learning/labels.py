@@ -61,14 +61,14 @@ class LabelStore:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if "error" in plain:
             return LabelResult(index=index, error=OracleError(plain["error"], atoms))
-        if np.shape(plain["forces"]) != atoms.positions.shape:
+        if plain["forces"] is not None and np.shape(plain["forces"]) != atoms.positions.shape:
             raise ValueError(
                 f"{path}: got {len(plain['forces'])} forces for {len(atoms)} atoms; the file was changed, delete it"
             )
         labelled = labelled_copy(
             atoms,
             energy=plain["energy"],
-            forces=np.array(plain["forces"]),
+            forces=None if plain["forces"] is None else np.array(plain["forces"]),
             stress=None if plain["stress"] is None else np.array(plain["stress"]),
         )
         return LabelResult(index=index, atoms=labelled)
@@ -107,4 +107,10 @@ def _plain(result: LabelResult, atoms: ase.Atoms, identity: str) -> dict[str, ob
         return {**geometry, "error": result.error.reason if result.error is not None else "no reason was given"}
     found = result.atoms.calc.results  # pyright: ignore[reportOptionalMemberAccess]
     stress = result.atoms.get_stress(voigt=False).tolist() if "stress" in found else None
-    return {**geometry, "energy": float(found["energy"]), "forces": found["forces"].tolist(), "stress": stress}
+    energy, forces = found.get("energy"), found.get("forces")
+    return {
+        **geometry,
+        "energy": None if energy is None else float(energy),
+        "forces": None if forces is None else np.asarray(forces).tolist(),
+        "stress": stress,
+    }

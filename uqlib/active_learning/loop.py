@@ -21,6 +21,7 @@ from uqlib.active_learning.labels import LabelStore, identity, rounded_copy
 from uqlib.active_learning.measures import Measure
 from uqlib.active_learning.proposals import Candidates, Proposal
 from uqlib.common.storage import write_atomically
+from uqlib.networks.labels import label_or_nan
 from uqlib.oracles import Oracle
 from uqlib.prediction import Method, Predictor, placed
 from uqlib.structures.datasets import Dataset
@@ -181,7 +182,8 @@ def _geometry(atoms: ase.Atoms) -> dict[str, Any]:
 
 
 def _with(data: Dataset, new: Sequence[ase.Atoms]) -> Dataset:
-    return Dataset(name=data.name, atoms=(*data.atoms, *new), card=data.card)
+    """With structures added; each keeps the labels that it has, more or fewer than the others."""
+    return replace(data, atoms=(*data.atoms, *new), splits={}, reading=None)
 
 
 def derived_seed(seed: int, number: int, purpose: int) -> int:
@@ -200,7 +202,8 @@ def _described(recipe: ActiveLearning) -> str:
 def _named(data: Dataset) -> str:
     """What tells one set of starting data from another."""
     positions = sum(float(np.abs(frame.positions).sum()) for frame in data.atoms)
-    return f"{len(data)} structures, positions {positions:.6f}, energies {float(data.energies.sum()):.6f}"
+    energies = float(label_or_nan(data, "energy")[data.known("energy")].sum())
+    return f"{len(data)} structures, positions {positions:.6f}, energies {energies:.6f}"
 
 
 def _claim(folder: Path, run: dict[str, object]) -> None:

@@ -53,11 +53,12 @@ class Objective:
     def of(cls, train: Dataset, *, temperature: float) -> Objective:
         """From the labels of the training set. `temperature` in K, positive, possibly infinite.
 
-        Raises ValueError for other temperatures, and where a structure has no energy.
+        Raises ValueError for other temperatures, and where no structure has an energy.
         """
         if not temperature > 0:
             raise ValueError(f"temperature: got {temperature}, expected K above 0, or math.inf for uncertainty alone")
         kt = KB * temperature
+        train = train if train.known("energy").all() else train.having("energy")
         counts = np.stack([np.bincount(frame.numbers, minlength=119) for frame in train.atoms]).astype(float)
         references = np.linalg.lstsq(counts, train.energies, rcond=None)[0]
         energy = (train.energies - counts @ references) / counts.sum(1)

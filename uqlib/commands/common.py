@@ -4,36 +4,107 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from ase.data import chemical_symbols
 
 from uqlib.commands.stop import Stop
+from uqlib.commands.words import READING, option
 from uqlib.common.devices import as_device
 from uqlib.structures import datasets
-from uqlib.structures.datasets import Dataset
+from uqlib.structures.dataset import Dataset
+from uqlib.structures.units import ANGSTROM_PER, EV_PER, EV_PER_ANGSTROM3_PER
 
 SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}  # of a file of yours, which comes without splits
+FEWEST = 10  # structures that are divided in these shares
 
 
-def find_data(name: str) -> Dataset:
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Options of reading a file, as those of `uqlib.read`."""
+    group = parser.add_argument_group("how your file is read")
+    for quantity in ("energy", "forces", "stress", "virial"):
+        group.add_argument(f"--{quantity}-key", metavar="NAME", help=f"under which name it has {quantity}")
+    group.add_argument("--energy-unit", metavar="UNIT", help=", ".join(EV_PER))
+    group.add_argument("--length-unit", metavar="UNIT", help=", ".join(ANGSTROM_PER))
+    group.add_argument("--forces-unit", metavar="UNIT", help="as hartree/bohr; default: energy unit/length unit")
+    group.add_argument("--stress-unit", metavar="UNIT", help=", ".join(EV_PER_ANGSTROM3_PER))
+    group.add_argument("--e0", metavar="H=-13.6,...", help="energies of isolated atoms, in eV")
+
+
+def add_splitting(parser: argparse.ArgumentParser) -> None:
+    """Options of dividing a file of yours into train, valid and test, as those of `Dataset.split`."""
+    group = parser.add_argument_group("how your file is divided")
+    group.add_argument(
+        "--by-group", action=argparse.BooleanOptionalAction, default=True, help="keep frames of one file together"
+    )
+    group.add_argument("--blocks", action="store_true", help="cut each group into stretches, one a split")
+    group.add_argument("--gap", type=int, metavar="N", help="frames left out between two stretches")
+
+
+def find_data(arguments: argparse.Namespace, name: str) -> Dataset:
+    """One of our own sets, or a file or folder of yours, read as the options say."""
     if name in datasets.available():
+        if given := [key for key in (*READING, "e0") if getattr(arguments, key) is not None]:
+            raise Stop(f"{option(given[0])}: {name} is one of our own, known as it is")
         return datasets.load(name)
     if Path(name).exists():
-        return datasets.read(name)
+        return read_file(arguments, name)
     raise Stop(f"data: got {name!r}, expected one of {', '.join(datasets.available())}, or a file")
 
 
+def read_file(arguments: argparse.Namespace, path: str | Path) -> Dataset:
+    """A file or folder of yours, read as the options say."""
+    given = {key: getattr(arguments, key) for key in READING}
+    energies = None if arguments.e0 is None else _element_energies(arguments.e0)
+    return datasets.read(path, **given, E0=energies)
+
+
 def find_splits(arguments: argparse.Namespace) -> Dataset:
-    """`--data`, shown, with the splits that training needs; a file of yours is split by `--seed`."""
-    data = find_data(arguments.data)
+    """`--data`, shown, with the splits that training needs; a file of yours is split by `--seed`.
+
+    Test structures without energies or forces are left out, which is said: they cannot be scored.
+    """
+    data = find_data(arguments, arguments.data)
     if not data.splits:
-        sizes = {name: int(share * len(data)) for name, share in SHARES.items()}
-        data = data.split(seed=arguments.seed, by_group=True, **sizes)
+        data = _divided(data, arguments)
     if not {"train", "valid"} <= set(data.splits):
         raise Stop(f"--data: {data.name!r} has the splits {sorted(data.splits)}, training needs 'train' and 'valid'")
     print(data, flush=True)
-    return data
+    known = set(data["train"].elements)
+    for name in data.splits:
+        if unseen := sorted(set(data[name].elements) - known):
+            names = ", ".join(chemical_symbols[z] for z in unseen)
+            raise Stop(f"--data: the split {name!r} holds {names}, which no training structure does; add some that do")
+    labelled = data.known("energy") & data.known("forces")
+    splits = dict(data.splits)
+    scorable = labelled.any()  # else training says what is missing
+    for name, chosen in data.splits.items():
+        if scorable and name not in ("train", "valid") and not all(labelled[list(chosen)]):
+            splits[name] = tuple(index for index in chosen if labelled[index])
+            print(f"{name}: {len(splits[name])} of {len(chosen)} structures have energies and forces and are scored")
+    return data if splits == data.splits else replace(data, splits=splits)
+
+
+def _divided(data: Dataset, arguments: argparse.Namespace) -> Dataset:
+    if len(data) < FEWEST:
+        raise Stop(
+            f"--data: {arguments.data} has {len(data)} structures; to be divided into train, valid and test it needs "
+            f"at least {FEWEST}"
+        )
+    sizes: dict[str, Any] = {name: int(share * len(data)) for name, share in SHARES.items()}
+    options = {"by_group": arguments.by_group, "blocks": arguments.blocks or None, "gap": arguments.gap}
+    return data.split(seed=arguments.seed, **options, **sizes)
+
+
+def _element_energies(text: str) -> dict[str | int, float]:
+    try:
+        pairs = [entry.split("=") for entry in text.split(",")]
+        return {element.strip(): float(energy) for element, energy in pairs}
+    except ValueError as error:
+        raise Stop(f"--e0: got {text!r}, expected element=energy, several with commas: H=-13.6,O=-432.1") from error
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from uqlib import methods
-from uqlib.commands.common import Stop, add_device, check_place, device_of, find_splits
+from uqlib.commands.common import Stop, add_device, add_reading, add_splitting, check_place, device_of, find_splits
 from uqlib.common import storage
 from uqlib.study import comparison
 
@@ -18,7 +18,7 @@ HELP = "train all methods, and score and time them"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `compare`."""
-    parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or an .xyz, .db or .pth.tar")
+    parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or a file or folder of yours")
     parser.add_argument("--methods", nargs="+", choices=sorted(methods.METHODS), metavar="METHOD",
                         help=f"some of {', '.join(sorted(methods.METHODS))} (default: all)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
@@ -30,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
     )
     add_device(parser)
+    add_reading(parser)
+    add_splitting(parser)
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch; small networks gain from one")
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import warnings
+from dataclasses import replace
 
-from uqlib.commands.common import find_data
+from uqlib.commands.common import add_reading, find_data
+from uqlib.commands.words import in_words_of_the_command_line
 from uqlib.structures import datasets
+from uqlib.structures.notices import DataWarning
 
-HELP = "list our data sets, or describe one"
+HELP = "list our data sets, or say what is in one, or in a file or folder of yours"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `data`."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="one of ours, or a file")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of ours, or a file or folder")
+    add_reading(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -22,8 +27,12 @@ def run(arguments: argparse.Namespace) -> None:
             print(datasets.load(name), end="\n\n")
         print("More of one: python -m uqlib data NAME. From Python: uqlib.structures.datasets.load(NAME).")
         return
-    data = find_data(arguments.name)
-    print(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # all of it is in the report
+        data = find_data(arguments, arguments.name)
+    print(replace(data, reading=None))
+    if data.reading is not None:
+        print(in_words_of_the_command_line(str(data.report())))
     for key in ("title", "licence", "command", "source"):
         if key in data.card:
             print(f"  {key:<17} {data.card[key]}")

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from uqlib import calibration
-from uqlib.commands.common import Stop, add_device, check_place, device_of
+from uqlib.commands.common import Stop, add_device, add_reading, check_place, device_of, read_file
 from uqlib.interfaces import error_bars
 from uqlib.prediction import predict
-from uqlib.structures import datasets
 
 HELP = "energies, forces and uncertainties for a file"
 
@@ -17,7 +16,7 @@ HELP = "energies, forces and uncertainties for a file"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `predict`."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="what `train --out` saved")
-    parser.add_argument("file", type=Path, metavar="FILE", help="structures: .xyz, .db or .pth.tar")
+    parser.add_argument("file", type=Path, metavar="FILE", help="structures: a file or folder")
     add_device(parser)
     parser.add_argument(
         "--memory",
@@ -28,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
                         help="written whole, as .xyz, .traj, .db or .json: `uqlib_energy`, `uqlib_forces`, "
                         "`uqlib_force_uncertainty`, ...; labels of the input stay what they were")  # fmt: skip
+    add_reading(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise Stop(f"--out: got {arguments.out.name!r}, expected an ending {', '.join(error_bars.ENDINGS)}")
     check_place(arguments.out)
     predictor = calibration.load(arguments.model, device=device_of(arguments))
-    data = datasets.read(arguments.file)
+    data = read_file(arguments, arguments.file)
     frames = error_bars.attach(data.atoms, predict(predictor, data, memory=arguments.memory))
     error_bars.write(arguments.out, frames)
     print(f"wrote {len(frames)} structures to {arguments.out}")

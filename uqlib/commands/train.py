@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uqlib import methods
-from uqlib.commands.common import Stop, add_device, check_place, device_of, find_splits
+from uqlib.commands.common import Stop, add_device, add_reading, add_splitting, check_place, device_of, find_splits
 from uqlib.networks.training import Settings
 from uqlib.prediction import predict
 from uqlib.study import scoring
@@ -18,7 +18,7 @@ HELP = "train a method and score it on the test splits"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `train`."""
-    parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or an .xyz, .db or .pth.tar")
+    parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or a file or folder of yours")
     parser.add_argument("--method", required=True, choices=sorted(methods.METHODS), help="the way to an uncertainty")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     parser.add_argument("--members", type=int, metavar="N", help="networks in an ensemble")
@@ -30,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
     )
+    add_reading(parser)
+    add_splitting(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -115,7 +115,7 @@ class CalculatorCommittee:
 
 
 def _batches(committee: CalculatorCommittee, data: Dataset) -> Iterator[Batch]:
-    return pieces(data, cutoff=committee.cutoff, dtype=committee.dtype)
+    return pieces(data, cutoff=committee.cutoff, dtype=committee.dtype, labels=False)
 
 
 def _frames(batch: Batch) -> list[ase.Atoms]:

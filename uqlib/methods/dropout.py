@@ -112,6 +112,9 @@ def referred(model: PaiNN, data: Dataset) -> PaiNN:
     Missing units shift all energies of a network by about the same, and differently in each: differences that say
     nothing of the structure, and hide those that do.
     """
+    if not data.known("energy").any():
+        return model
+    data = data if data.known("energy").all() else data.having("energy")
     counts, missing = [], []
     for batch in pieces_of(model, data, structures=len(data)):
         assert batch.energy is not None

@@ -30,6 +30,8 @@ from uqlib.methods.shared.likelihoods import (
     sum_of_atoms,
 )
 from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.losses import mean
+from uqlib.networks.references import doubtful
 from uqlib.prediction import Parts, Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -114,15 +116,17 @@ class EvidentialLoss:
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         errors, head = errors_of(evaluation, batch), evaluation.heads["evidence"]
         force, energy = evidence(head[:, :3], self.scale), of_structures(evidence(head[:, 3:], self.scale), batch)
+        force = Evidence(*(value[errors.atoms] for value in force))
+        energy = Evidence(*(value[errors.structures] for value in energy))
         residuals = COMPONENTS[self.likelihood]
         force_nll = student_nll(errors.force_squared, force, dimensions=residuals) / residuals
         force_error = (errors.force_squared / residuals + 1e-16).sqrt() / self.scale
-        energy_error = errors.energy / batch.atoms_per_structure / self.scale
+        energy_error = errors.energy / batch.atoms_per_structure[errors.structures] / self.scale
         force_loss = force_nll + self.regulariser * misplaced_evidence(force_error, force)
         energy_loss = student_nll(errors.energy.square(), energy) + self.regulariser * misplaced_evidence(
             energy_error, energy
         )
-        return self.energy_weight * energy_loss.mean() + self.force_weight * force_loss.mean()
+        return self.energy_weight * mean(energy_loss) + self.force_weight * mean(force_loss)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +185,7 @@ class FittedEvidential(SelfAssessing):
             forces=result.forces,
             stress=result.stress,
             force_uncertainty=_whole(force_parts),
-            energy_uncertainty=_whole(energy_parts),
+            energy_uncertainty=doubtful(self.model, batch, _whole(energy_parts)),
             force_parts=force_parts,
             energy_parts=energy_parts,
         )

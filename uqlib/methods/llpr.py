@@ -17,7 +17,7 @@ from torch import Tensor
 from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer, size
 from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.evaluation import OtherNetwork, evaluate
-from uqlib.networks.losses import EnergyForceLoss
+from uqlib.networks.losses import EnergyForceLoss, Labelled, known_rows
 from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.batch import Batch
@@ -67,8 +67,10 @@ def curvature(model: PaiNN | OtherNetwork, train: Dataset, loss: EnergyForceLoss
     total = torch.zeros((), device=model.device)
     for batch in pieces_of(model, train, structures=STRUCTURES_AT_ONCE):
         energy, force = rows(model, batch)
+        structures, parts = known_rows(batch.energy, len(energy)), known_rows(batch.forces, batch.n_atoms)
         energy = energy / batch.atoms_per_structure[:, None]
         weight = loss.energy_weight / loss.force_weight * 3 * atoms / len(train)
+        energy, force = energy[structures], force.unflatten(0, (-1, 3))[parts].flatten(0, 1)
         total = total + weight * energy.mT @ energy + force.mT @ force
     return total
 
@@ -86,11 +88,12 @@ def _held_out(model: PaiNN | OtherNetwork, valid: Dataset, axes: Tensor) -> list
     energies, forces = [], []
     for batch in pieces_of(model, valid, structures=len(valid)):
         result, (energy, force) = evaluate(model, batch), rows(model, batch)
-        assert batch.energy is not None
-        assert batch.forces is not None
-        energies.append((result.energy - batch.energy, (energy @ axes).square()))
-        forces.append(((result.forces - batch.forces).flatten(), (force @ axes).square()))
-    return [(torch.cat([e for e, _ in found]), torch.cat([s for _, s in found])) for found in (energies, forces)]
+        error = Labelled.of(result, batch)
+        energy, force = energy[error.structures], force.unflatten(0, (-1, 3))[error.atoms].flatten(0, 1)
+        energies.append((error.energy, (energy @ axes).square()))
+        forces.append((error.forces.flatten(), (force @ axes).square()))
+    found = [(torch.cat([e for e, _ in both]), torch.cat([s for _, s in both])) for both in (energies, forces)]
+    return [(error, squares) for error, squares in found if len(error)]
 
 
 def _surprise(held_out: list[tuple[Tensor, Tensor]], precision: Tensor) -> float:

@@ -27,6 +27,8 @@ from uqlib.methods.shared.likelihoods import (
     sum_of_atoms,
 )
 from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.losses import mean
+from uqlib.networks.references import doubtful
 from uqlib.prediction import Parts, Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -77,9 +79,10 @@ class GaussianLoss:
         errors = errors_of(evaluation, batch)
         variance = variances(evaluation.heads["spread"], batch, self.scale)
         residuals = COMPONENTS[self.likelihood]
-        force = gaussian_nll(errors.force_squared, variance.force, residuals=residuals, beta=self.beta)
-        energy = gaussian_nll(errors.energy.square(), variance.energy, beta=self.beta)
-        return self.energy_weight * energy.mean() + self.force_weight * force.mean()
+        of_atoms, of_structures = variance.force[errors.atoms], variance.energy[errors.structures]
+        force = gaussian_nll(errors.force_squared, of_atoms, residuals=residuals, beta=self.beta)
+        energy = gaussian_nll(errors.energy.square(), of_structures, beta=self.beta)
+        return self.energy_weight * mean(energy) + self.force_weight * mean(force)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +143,7 @@ class FittedMeanVariance(SelfAssessing):
             forces=result.forces,
             stress=result.stress,
             force_uncertainty=force,
-            energy_uncertainty=energy.double(),
+            energy_uncertainty=doubtful(self.model, batch, energy.double()),
             force_parts=Parts(aleatoric=force, epistemic=torch.zeros_like(force)),
             energy_parts=Parts(aleatoric=energy.double(), epistemic=torch.zeros_like(energy.double())),
         )

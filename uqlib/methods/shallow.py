@@ -16,6 +16,7 @@ from torch import Tensor
 from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
+from uqlib.networks.losses import Labelled, mean
 from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN, Perceptron, moved
 from uqlib.networks.training import Settings
@@ -40,17 +41,16 @@ class ShallowLoss:
     force_weight: float = 1.0
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
-        if batch.energy is None or batch.forces is None:
-            raise ValueError("batch: training needs energies and forces, this one has no labels")
+        error = Labelled.of(evaluation, batch)
         spread, forces = evaluation.heads[SPREAD], evaluation.forces
         energy = spread[:, 0].new_zeros(batch.n_structures, spread.shape[-1])
         energy = energy.index_add(0, batch.structure_of_atom, spread[:, 0]).square().sum(1)
         energy = energy + (self.energy_floor * batch.atoms_per_structure).square()
         force = spread[:, 1:].square().sum(-1).mean(1, keepdim=True) + self.force_floor**2
-        energy_error = (evaluation.energy - batch.energy).to(forces.dtype)
-        energy_nll = 0.5 * (energy.log() + energy_error.square() / energy)
-        force_nll = 0.5 * (force.log() + (forces - batch.forces).square() / force)
-        return self.energy_weight * energy_nll.mean() + self.force_weight * force_nll.mean()
+        energy, force = energy[error.structures], force[error.atoms]
+        energy_nll = 0.5 * (energy.log() + error.energy.to(forces.dtype).square() / energy)
+        force_nll = 0.5 * (force.log() + error.forces.square() / force)
+        return self.energy_weight * mean(energy_nll) + self.force_weight * mean(force_nll)
 
 
 def with_members(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
@@ -150,7 +150,7 @@ def refer_to(model: PaiNN, data: Dataset) -> None:
     head, sizes, totals = model.heads[HEAD], [], []
     assert isinstance(head, Perceptron)
     assert head.outer.bias is not None
-    for batch in pieces_of(model, data, structures=len(data)):
+    for batch in pieces_of(model, data, structures=len(data), labels=False):
         atoms = evaluate(model, batch).heads[HEAD]
         atoms = atoms - atoms.mean(1, keepdim=True)
         start = atoms.new_zeros(batch.n_structures, atoms.shape[1])
@@ -173,10 +173,8 @@ def _errors(model: PaiNN, data: Dataset) -> tuple[float, float]:
     """Root mean square errors of energies, eV/atom, and of force components, eV/Å."""
     energies, errors = [], []
     for batch in pieces_of(model, data, structures=len(data)):
-        result = evaluate(model, batch)
-        assert batch.energy is not None
-        assert batch.forces is not None
-        energies.append((result.energy - batch.energy) / batch.atoms_per_structure)
-        errors.append(result.forces - batch.forces)
+        error = Labelled.of(evaluate(model, batch), batch)
+        energies.append(error.energy / batch.atoms_per_structure[error.structures])
+        errors.append(error.forces)
     energy, forces = torch.cat(energies), torch.cat(errors)
-    return float(energy.square().mean().sqrt()), float(forces.square().mean().sqrt())
+    return float(mean(energy.square()).sqrt()), float(mean(forces.square()).sqrt())

@@ -136,6 +136,13 @@ def quantities(
                 f"batch: its {label} has shape {tuple(reference.shape)}, the prediction {tuple(shape)}; "
                 "predict these very structures"
             )
+        if reference is not None and bool((missing := reference.isnan().reshape(len(reference), -1).any(1)).any()):
+            rows = missing.nonzero()[:, 0]
+            of = torch.unique(rows if label == "energy" else batch.structure_of_atom[rows])
+            raise ValueError(
+                f"batch: {len(of)} of {len(prediction.energy)} structures have no {label} (the first is {int(of[0])}); "
+                f"score those that have: data.having({label!r})"
+            )
     if batch.energy is None and batch.forces is None:
         raise ValueError("batch: it has no labels, expected energy, forces or both; scores compare with a reference")
     groups = _groups(groups, len(prediction.energy))

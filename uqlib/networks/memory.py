@@ -52,12 +52,12 @@ def most_pairs(of_pair: int, device: torch.device, *, memory: float | None = Non
 
 
 def pieces_of(
-    model: PaiNN | OtherNetwork, data: Dataset, *, structures: int = 100, largest: int = FITTING
+    model: PaiNN | OtherNetwork, data: Dataset, *, structures: int = 100, largest: int = FITTING, labels: bool = True
 ) -> Iterator[Batch]:
     """All of `data`, with its labels, as batches for `model`: of at most `structures`, and no larger than memory holds.
 
-    `largest` in bytes, as in `most_pairs`.
+    `largest` in bytes, as in `most_pairs`. With `labels=False` nobody looks at labels.
     """
     most = most_pairs(bytes_per_pair(model), model.device, largest=largest)
     options = {"cutoff": model.cutoff, "dtype": model.dtype, "device": model.device}
-    return pieces(data, structures=structures, max_pairs=most, **options)
+    return pieces(data, structures=structures, max_pairs=most, labels=labels, **options)

@@ -151,7 +151,7 @@ class Update(nn.Module):
 
 
 class PaiNN(nn.Module):
-    """The network, with the reference energies and the scale that training sets (`training.set_reference`).
+    """The network, with the reference energies and the scale that training sets (`references.set_reference`).
 
     `elements`: the atomic numbers it may meet. `heads`: further per-atom outputs, name -> number of values, each a
     small perceptron on the final features. `seed`: fixes the initial weights, without touching torch's own generator.
@@ -161,6 +161,7 @@ class PaiNN(nn.Module):
     species_of_number: Tensor  # (119,)  row of the embedding of each element, -1 where unknown
     atom_energies: Tensor  # (kinds,)  eV, float64
     scale: Tensor  # ()  eV, the size of what the network has to explain
+    doubt: Tensor  # (kinds, kinds)  eV, float64: what training left open of compositions, see `references`
     embedding: nn.Parameter  # (kinds, features)
     messages: nn.ModuleList
     updates: nn.ModuleList
@@ -207,6 +208,7 @@ class PaiNN(nn.Module):
         lead = () if members is None else (members,)
         self.register_buffer("atom_energies", torch.zeros(*lead, len(elements), dtype=torch.float64))
         self.register_buffer("scale", torch.ones(lead))
+        self.register_buffer("doubt", torch.zeros(*lead, len(elements), len(elements), dtype=torch.float64))
         last = interactions - 1
         random = torch.Generator().manual_seed(seed)  # its own: others may be at work in other threads
         self.embedding = nn.Parameter(torch.randn(*lead, len(elements), features, generator=random))
@@ -247,10 +249,15 @@ class PaiNN(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PaiNN:
         """As `nn.Module` has it, behind `to`, `double` and so on, but the reference energies stay in float64."""
-        exact = self.atom_energies
+        exact = self.atom_energies, self.doubt
         super()._apply(fn, recurse)
-        self.atom_energies = exact.to(self.atom_energies.device)
+        self.atom_energies, self.doubt = (tensor.to(self.atom_energies.device) for tensor in exact)
         return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
+        """As `nn.Module` has it; files of before there was a `doubt` have none, and say nothing of it."""
+        state_dict.setdefault(f"{prefix}doubt", torch.zeros_like(self.doubt))
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # pyright: ignore[reportArgumentType]
 
     def species(self, atomic_numbers: Tensor) -> Tensor:
         """(N,) rows of the embedding. Raises ValueError for elements that the network was not made for."""

@@ -23,12 +23,14 @@ from tqdm.auto import tqdm
 
 from uqlib.common import storage
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.labels import check_labels, label_or_nan
+from uqlib.networks.losses import EnergyForceLoss, Labelled, Loss
 from uqlib.networks.memory import PREDICTING, pieces_of
 from uqlib.networks.origin import origin
 from uqlib.networks.painn import PaiNN
+from uqlib.networks.references import set_reference
 from uqlib.structures.batch import Batch
-from uqlib.structures.datasets import Dataset
+from uqlib.structures.dataset import Dataset
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 
@@ -113,18 +115,6 @@ def train(
     return Trained(model=run.best_model(), history=run.history)
 
 
-def set_reference(model: PaiNN, train: Dataset) -> None:
-    """Give `model` the energies of its elements, by least squares over `train`, and the scale of the forces.
-
-    The network then explains what is left, in units of its own size. Elements that always occur in the same
-    proportion share the energy evenly (the smallest solution), which predicts the same totals.
-    """
-    counts = np.array([[np.sum(frame.numbers == z) for z in model.recipe["elements"]] for frame in train.atoms])
-    energies, *_ = np.linalg.lstsq(counts.astype(float), train.energies, rcond=None)
-    model.atom_energies.copy_(torch.as_tensor(energies))
-    model.scale.fill_(float(np.sqrt(np.mean(train.forces**2))) or 1.0)
-
-
 class _Run:
     """The state of one training; `state` and `restore` are all that a checkpoint knows."""
 
@@ -140,6 +130,7 @@ class _Run:
         before_step: Callable[[PaiNN, int], None] | None,
         evaluator: Evaluator,
     ) -> None:
+        check_labels(train, valid)
         self.settings, self.loss, self.before_step, self.evaluate = settings, loss, before_step, evaluator
         self.model = copy.deepcopy(model).requires_grad_(True)
         set_reference(self.model, train)
@@ -209,17 +200,24 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         totals = {"valid_loss": 0.0, "energy_mae": 0.0, "force_mae": 0.0}
-        structures = max(100, self.settings.batch_size)
+        structures, first = max(100, self.settings.batch_size), 0
         for batch in pieces_of(self.averaged, self.valid, structures=structures, largest=PREDICTING):
             result = self.evaluate(self.averaged, batch)
-            energy, forces = batch.energy, batch.forces
-            if energy is None or forces is None:
-                raise ValueError(f"valid: {self.valid.name!r} has no energies and forces; validation needs both")
+            error = Labelled.of(result, batch)
+            chosen = slice(first, first := first + batch.n_structures)
             share = batch.n_structures / len(self.valid)
             totals["valid_loss"] += share * self.loss(result, batch).item()
-            totals["energy_mae"] += share * (result.energy - energy).abs().mean().item()
-            totals["force_mae"] += share * (result.forces - forces).abs().mean().item()
+            totals["energy_mae"] += self._share("energy", chosen, error.energy)
+            totals["force_mae"] += self._share("forces", chosen, error.forces)
         return totals
+
+    def _share(self, label: str, chosen: slice, error: Tensor) -> float:
+        """What a batch adds to the mean of a label's errors over the validation set; nan where it has no such label."""
+        known = self.valid.known(label)
+        if not known.any():
+            return math.nan
+        mae = error.abs().mean().item() if error.numel() else 0.0
+        return int(known[chosen].sum()) / int(known.sum()) * mae
 
     def _keep_best_or_slow_down(self, valid_loss: float) -> None:
         settings, group = self.settings, self.optimiser.param_groups[0]
@@ -269,7 +267,7 @@ class _Run:
 def _fingerprint(data: Dataset) -> str:
     """What tells other data, or the same in another order, from those that a checkpoint was made with."""
     parts = [a for f in data.atoms for a in (f.numbers, f.positions, np.asarray(f.cell), f.pbc)]
-    return _digest([*parts, data.energies, data.forces])
+    return _digest([*parts, label_or_nan(data, "energy"), label_or_nan(data, "forces")])
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:

@@ -49,14 +49,20 @@ class Oracle(Protocol):
 
 
 def labelled_copy(
-    atoms: Atoms, *, energy: float, forces: NDArray[np.float64], stress: NDArray[np.float64] | None = None
+    atoms: Atoms,
+    *,
+    energy: float | None = None,
+    forces: NDArray[np.float64] | None = None,
+    stress: NDArray[np.float64] | None = None,
 ) -> Atoms:
-    """Return a copy of `atoms` with labels in a `SinglePointCalculator`.
+    """Return a copy of `atoms` with labels in a `SinglePointCalculator`, those that are given.
 
     `energy` in eV, `forces` (N, 3) in eV/Å, `stress` (3, 3) in eV/Å^3 (positive under tension, as in ASE).
     """
     copy = atoms.copy()
-    results: dict[str, float | NDArray[np.float64]] = {"energy": energy, "forces": forces}
+    results: dict[str, float | NDArray[np.float64]] = {} if energy is None else {"energy": energy}
+    if forces is not None:
+        results["forces"] = forces
     if stress is not None:
         results["stress"] = np.array([*np.diag(stress), stress[1, 2], stress[0, 2], stress[0, 1]])
     copy.calc = SinglePointCalculator(copy, **results)

@@ -6,7 +6,7 @@ and one structure is simply a batch with S = 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from vesin import NeighborList
 
 DEFAULT_CUTOFF = 5.0  # Å
 SHORTEST_DISTANCE = 0.1  # Å; closer than this is a mistake in the file, not chemistry
+LABELS = ("energy", "forces", "stress")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Batch:
     cutoff: float  # Å
     energy: Tensor | None = None  # (S,)       eV, label; float64, since totals are thousands of eV
     forces: Tensor | None = None  # (N, 3)     eV/Å, label
-    stress: Tensor | None = None  # (S, 3, 3)  eV/Å³, label
+    stress: Tensor | None = None  # (S, 3, 3)  eV/Å³, label; labels are nan where a structure has none, None if all
 
     @classmethod
     def from_atoms(
@@ -48,11 +49,13 @@ class Batch:
         *,
         cutoff: float = DEFAULT_CUTOFF,
         dtype: torch.dtype = torch.float32,
+        labels: bool = True,
     ) -> Batch:
         """Structures from ASE, with labels where a calculator already holds them (nothing is computed).
 
+        Where only some structures have a label it is nan for the others; with `labels=False` nobody looks for any.
         Raises ValueError for no structures, no atoms, positions that are not finite, unknown elements, atoms
-        closer than 0.1 Å, flat cells, labels that are not finite or that only some of the structures have.
+        closer than 0.1 Å, flat cells, labels that are not finite or have another shape.
         """
         frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
         if not frames:
@@ -76,9 +79,7 @@ class Batch:
             shifts=torch.as_tensor(stack([p[1] for p in found]), dtype=dtype),
             reverse=torch.as_tensor(stack([p[2] + o for p, o in zip(found, pair_offset, strict=True)])),
             cutoff=float(cutoff),
-            energy=_labels(frames, "energy", torch.float64),
-            forces=_labels(frames, "forces", dtype),
-            stress=_labels(frames, "stress", dtype),
+            **(label_tensors(frames, dtype) if labels else {}),
         )
 
     @property
@@ -231,25 +232,38 @@ def _lattice(frame: ase.Atoms) -> np.ndarray:
     return np.asarray(frame.cell) * frame.pbc[:, None]
 
 
-def _labels(frames: Sequence[ase.Atoms], name: str, dtype: torch.dtype) -> Tensor | None:
-    """What the calculators of `frames` already know of `name`, or None where none of them knows it."""
-    known = [{} if frame.calc is None else frame.calc.results for frame in frames]
-    missing = [index for index, results in enumerate(known) if results.get(name) is None]
-    if len(missing) == len(frames):
+def label_tensors(
+    frames: Sequence[ase.Atoms], dtype: torch.dtype, *, given: Container[str] = ()
+) -> dict[str, Tensor | None]:
+    """Energy (S,), forces (N, 3) and stress (S, 3, 3) that calculators already know; errors as `Batch.from_atoms`.
+
+    Those in `given`, of a set that these frames are a part of, are nan, not None, where none of the frames has them.
+    """
+    types = {"energy": torch.float64, "forces": dtype, "stress": dtype}
+    return {name: _labels(frames, name, types[name], given=name in given) for name in LABELS}
+
+
+def _labels(frames: Sequence[ase.Atoms], name: str, dtype: torch.dtype, *, given: bool) -> Tensor | None:
+    """What the calculators of `frames` already know of `name`, nan where one does not, None where none does.
+
+    With `given`, all nan in place of None.
+    """
+    known = [None if frame.calc is None else frame.calc.results.get(name) for frame in frames]
+    if not given and all(value is None for value in known):
         return None
-    if missing:
-        raise ValueError(f"{name}: {len(missing)} of {len(frames)} structures have none (the first is {missing[0]})")
-    values = [np.asarray(results[name], dtype=np.float64) for results in known]
-    for index, (frame, value) in enumerate(zip(frames, values, strict=True)):
+    values = []
+    for index, (frame, value) in enumerate(zip(frames, known, strict=True)):
         expected = {"energy": (), "forces": (len(frame), 3), "stress": (6,)}[name]
-        if value.shape != expected:
-            raise ValueError(f"{name}: structure {index} has one of shape {value.shape}, expected {expected}")
-    if name == "stress":
-        values = [voigt_6_to_full_3x3_stress(value) for value in values]
-    array = np.concatenate(values) if name == "forces" else np.stack(values)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: some labels are not finite; remove those structures before building a batch")
-    return torch.as_tensor(array, dtype=dtype)
+        array = np.full(expected, np.nan) if value is None else np.asarray(value, dtype=np.float64)
+        of = f"{name}: structure {index}"
+        if group := frame.info.get("group"):
+            of += f" (of {group!r})"
+        if array.shape != expected:
+            raise ValueError(f"{of} has one of shape {array.shape}, expected {expected}")
+        if value is not None and not np.isfinite(array).all():
+            raise ValueError(f"{of} has a label that is not finite; remove the label or the structure")
+        values.append(voigt_6_to_full_3x3_stress(array) if name == "stress" else array)
+    return torch.as_tensor(np.concatenate(values) if name == "forces" else np.stack(values), dtype=dtype)
 
 
 def _gather_ranges(counts: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

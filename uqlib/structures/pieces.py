@@ -26,7 +26,12 @@ class Structures(Protocol):
     def atoms(self) -> tuple[ase.Atoms, ...]: ...
 
     def batch(
-        self, indices: Sequence[int] | Tensor | None = None, *, cutoff: float = ..., dtype: torch.dtype = ...
+        self,
+        indices: Sequence[int] | Tensor | None = None,
+        *,
+        cutoff: float = ...,
+        dtype: torch.dtype = ...,
+        labels: bool = ...,
     ) -> Batch: ...
 
 
@@ -43,18 +48,20 @@ def pieces(
     device: torch.device | str = "cpu",
     structures: int = 100,
     max_pairs: int | None = None,
+    labels: bool = True,
 ) -> Iterator[Batch]:
     """All of `data` in its order, in batches of at most `structures` structures and `max_pairs` directed pairs.
 
     Every atom counts as if it had as many neighbours as the atom of its batch that has most, and two more: that is the
     room it takes. A single structure with more pairs is a batch of its own. No more than a few batches are held at a
-    time, unless `data` keeps the pairs of all its structures. Raises ValueError for limits below 1.
+    time, unless `data` keeps the pairs of all its structures. `labels` as in `Dataset.batch`. Raises ValueError for
+    limits below 1.
     """
     for name, value in (("structures", structures), ("max_pairs", max_pairs)):
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     for chosen in _searched_together([len(frame) for frame in data.atoms], structures):
-        batch = data.batch(chosen, cutoff=cutoff, dtype=dtype)
+        batch = data.batch(chosen, cutoff=cutoff, dtype=dtype, labels=labels)
         groups = [list(range(len(chosen)))] if max_pairs is None else _filled(*_loads(batch), max_pairs)
         for group in groups:
             yield (batch if len(groups) == 1 else batch.select(group)).to(device)

@@ -170,7 +170,7 @@ def load_grid(scale: str | Path) -> Grid:
 
 def resplit(data: Dataset, seed: int) -> Dataset:
     """`train`, `valid` and `test` of the same sizes drawn anew, by whole groups; other splits stay as they are."""
-    sizes = {split: len(data.splits[split]) for split in ("train", "valid", "test")}
+    sizes: dict[str, Any] = {split: len(data.splits[split]) for split in ("train", "valid", "test")}
     pool = [index for split in sizes for index in data.splits[split]]
     drawn = data.take(pool).split(seed=seed, by_group=True, **sizes).splits
     anew = {split: tuple(pool[index] for index in chosen) for split, chosen in drawn.items()}

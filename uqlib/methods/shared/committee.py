@@ -17,6 +17,7 @@ from uqlib.interfaces.metatomic import AtomTerms, write
 from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.memory import bytes_per_pair
 from uqlib.networks.painn import PaiNN, moved
+from uqlib.networks.references import doubtful
 from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import Batch
 
@@ -65,7 +66,7 @@ class Committee:
             forces=members.forces.mean(0),
             stress=members.stress.mean(0),
             force_uncertainty=_root(members.forces.var(0).mean(-1)),
-            energy_uncertainty=_root(members.energy.var(0)),
+            energy_uncertainty=doubtful(self.models[0], batch, _root(members.energy.var(0))),
         )
 
     def evaluate_members(self, batch: Batch) -> Evaluation:

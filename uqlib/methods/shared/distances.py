@@ -224,7 +224,7 @@ class FeatureDistance(AfterTraining):
     def training_features(self, model: PaiNN | OtherNetwork, train: Dataset) -> dict[int, Tensor]:
         """Element, or `ALL`, -> features (n, F) of its training atoms, in float64."""
         found, numbers = [], []
-        for batch in pieces_of(model, train):
+        for batch in pieces_of(model, train, labels=False):
             found.append(evaluate(model, batch).features.double())
             numbers.append(batch.atomic_numbers)
         features, kinds = torch.cat(found), torch.cat(numbers)

@@ -24,8 +24,10 @@ from uqlib.methods.shared.exporting import DeviationTerms, gaussian_samples
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient
 from uqlib.networks.fast_painn import Weights
+from uqlib.networks.losses import Labelled
 from uqlib.networks.memory import bytes_per_pair, pieces_of
 from uqlib.networks.painn import Geometry, PaiNN, Perceptron, moved
+from uqlib.networks.references import doubtful
 from uqlib.networks.slots import Table
 from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import Batch
@@ -193,7 +195,7 @@ class UncertainLastLayer:
             forces=result.forces,
             stress=result.stress,
             force_uncertainty=_root(forces.square().sum(0).mean(-1)).to(result.forces.dtype),
-            energy_uncertainty=_root(energy.square().sum(0)),
+            energy_uncertainty=doubtful(self.model, batch, _root(energy.square().sum(0))),
         )
 
     def combinations(self, count: int | None, seed: int) -> Tensor:
@@ -256,24 +258,17 @@ class UncertainLastLayer:
         energies, forces = [], []
         for batch in pieces_of(exact.model, valid, structures=len(valid)):
             result, (by_energy, by_force) = evaluate(exact.model, batch), exact.deviations(batch)
-            assert batch.energy is not None
-            assert batch.forces is not None
-            energies.append((result.energy - batch.energy, by_energy.square().sum(0)))
-            forces.append((result.forces - batch.forces, by_force.square().sum(0)))
+            error = Labelled.of(result, batch)
+            energies.append((error.energy, by_energy.square().sum(0)[error.structures]))
+            forces.append((error.forces, by_force.square().sum(0)[error.atoms]))
         energy_size, force_size = (size(*map(torch.cat, zip(*found, strict=True))) for found in (energies, forces))
         found = self._with(self.model, self.root)
         found.energy_factor, found.force_factor = energy_size * self.energy_factor, force_size * self.force_factor
         return found
 
     def _with(self, model: PaiNN | OtherNetwork, root: Tensor) -> UncertainLastLayer:
-        return UncertainLastLayer(
-            model,
-            root,
-            head=self.head,
-            energy_factor=self.energy_factor,
-            force_factor=self.force_factor,
-            history=self.history,
-        )
+        factors = {"energy_factor": self.energy_factor, "force_factor": self.force_factor}
+        return UncertainLastLayer(model, root, head=self.head, history=self.history, **factors)
 
     def save(self, path: str | Path) -> None:
         """Weights, recipe and covariance; errors as `storage.save`."""
@@ -291,6 +286,8 @@ class UncertainLastLayer:
 
 def size(error: Tensor, variance: Tensor) -> float:
     """The factor on standard deviations that makes the likelihood of these errors largest: RMS of error over them."""
+    if not variance.numel():
+        return 1.0
     known = variance > 1e-12 * variance.max()  # symmetry makes some of the force components, and their errors, zero
     if not bool(known.any()):
         return 1.0

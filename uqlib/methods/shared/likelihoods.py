@@ -24,10 +24,11 @@ from uqlib.interfaces.metatomic import write
 from uqlib.methods.shared.exporting import SpreadTerms, WithoutMembers
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.losses import Loss
+from uqlib.networks.losses import Labelled, Loss
 from uqlib.networks.memory import bytes_per_pair, pieces_of
 from uqlib.networks.painn import PaiNN, Perceptron, moved
-from uqlib.networks.training import Settings, set_reference
+from uqlib.networks.references import set_reference
+from uqlib.networks.training import Settings
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -40,18 +41,19 @@ SMALLEST = 1e-4  # of what `positive` returns, in units of the network's scale: 
 
 
 class Errors(NamedTuple):
-    """What a likelihood needs of the labels."""
+    """What a likelihood needs of the labels, of the n atoms and s structures that have them."""
 
-    force_squared: Tensor  # (N,)  sum over the three components, (eV/Å)²
-    energy: Tensor  # (S,)  eV, signed
+    force_squared: Tensor  # (n,)  sum over the three components, (eV/Å)²
+    energy: Tensor  # (s,)  eV, signed
+    atoms: Tensor | slice = slice(None)  # which these are
+    structures: Tensor | slice = slice(None)
 
 
 def errors_of(evaluation: Evaluation, batch: Batch) -> Errors:
-    """Predicted less true. Raises ValueError for a batch without labels."""
-    if batch.energy is None or batch.forces is None:
-        raise ValueError("batch: a likelihood needs energies and forces, this one has no labels")
-    energy = (evaluation.energy - batch.energy).to(evaluation.forces.dtype)
-    return Errors((evaluation.forces - batch.forces).square().sum(-1), energy)
+    """Predicted less true, where it is known. Raises ValueError for a batch without labels."""
+    error = Labelled.of(evaluation, batch)
+    energy = error.energy.to(evaluation.forces.dtype)
+    return Errors(error.forces.square().sum(-1), energy, error.atoms, error.structures)
 
 
 def sum_of_atoms(values: Tensor, batch: Batch) -> Tensor:
@@ -145,11 +147,13 @@ def check_form(likelihood: str) -> None:
 def typical_errors(model: PaiNN, data: Dataset) -> tuple[float, float]:
     """RMS of a force component, eV/Å, and of an energy over the root of its number of atoms, eV."""
     force = energy = 0.0
+    atoms = structures = 0
     for batch in pieces_of(model, data):
         errors = errors_of(evaluate(model, batch), batch)
         force += float(errors.force_squared.double().sum()) / 3
-        energy += float((errors.energy.double().square() / batch.atoms_per_structure).sum())
-    return math.sqrt(force / sum(len(frame) for frame in data.atoms)), math.sqrt(energy / len(data))
+        energy += float((errors.energy.double().square() / batch.atoms_per_structure[errors.structures]).sum())
+        atoms, structures = atoms + len(errors.force_squared), structures + len(errors.energy)
+    return math.sqrt(force / max(atoms, 1)), math.sqrt(energy / max(structures, 1))
 
 
 @torch.no_grad()
@@ -215,12 +219,14 @@ class SelfAssessing(WithoutMembers, ABC):
         the mean of (error/σ)², make up for all of this; the likelihood of a Gaussian is highest there.
         """
         force = energy = 0.0
+        atoms = structures = 0
         for batch in pieces_of(self.model, valid):
             errors, said = errors_of(evaluate(self.model, batch), batch), self.predict(batch)
             assert said.energy_uncertainty is not None
-            force += float((errors.force_squared / said.force_uncertainty.square()).double().sum()) / 3
-            energy += float((errors.energy / said.energy_uncertainty).double().square().sum())
-        found = force / sum(len(frame) for frame in valid.atoms), energy / len(valid)
+            force += float((errors.force_squared / said.force_uncertainty[errors.atoms].square()).double().sum()) / 3
+            energy += float((errors.energy / said.energy_uncertainty[errors.structures]).double().square().sum())
+            atoms, structures = atoms + len(errors.force_squared), structures + len(errors.energy)
+        found = force / atoms if atoms else 1.0, energy / structures if structures else 1.0
         factors = tuple(old * math.sqrt(new) for old, new in zip(self.factors, found, strict=True))
         return type(self)(self.model, likelihood=self.likelihood, factors=factors, history=self.history)  # pyright: ignore[reportArgumentType]
 

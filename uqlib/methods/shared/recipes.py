@@ -12,6 +12,7 @@ import torch
 
 from uqlib.common.devices import as_device
 from uqlib.networks.evaluation import OtherNetwork, evaluate
+from uqlib.networks.labels import check_labels
 from uqlib.networks.losses import EnergyForceLoss, Loss
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Evaluator, Settings, Trained, train
@@ -35,7 +36,8 @@ class SingleNetwork:
     def untrained(
         self, train_set: Dataset, valid: Dataset, *, seed: int, heads: Mapping[str, int] | None = None
     ) -> PaiNN:
-        """The network with its initial weights, made for all elements of both sets."""
+        """The network with its initial weights, made for all elements of both sets; errors as `check_labels`."""
+        check_labels(train_set, valid)
         elements = sorted({*train_set.elements, *valid.elements})
         model = PaiNN(elements=elements, seed=seed, heads=heads, **self.network)  # pyright: ignore[reportArgumentType]
         return model.to(as_device(self.device))
