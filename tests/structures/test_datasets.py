@@ -251,7 +251,7 @@ def test_random_splits() -> None:
 )
 def test_splits_larger_than_the_data(sizes: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        samples.dataset().split(seed=0, by_group=True, **sizes)
+        samples.dataset().split(seed=0, by_group=True, **sizes)  # pyright: ignore[reportArgumentType]
 
 
 def test_groups_too_large_for_a_split() -> None:

@@ -115,7 +115,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ase.io.write(file, frames[1:2], format="extxyz")
     ase.io.write(tmp_path / "deep" / "c.traj", frames[2:3])
     ase.io.write(tmp_path / "deep" / "deeper" / "d.json", frames[3:4])
-    with ase.db.connect(tmp_path / "e.db") as database:
+    with ase.db.connect(tmp_path / "e.db") as database:  # pyright: ignore[reportGeneralTypeIssues]
         bare = frames[4].copy()
         database.write(bare, data={"energy": frames[4].get_potential_energy(), "forces": frames[4].get_forces()})
     (tmp_path / "notes.txt").write_text("what I did")
@@ -128,13 +128,13 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
 
 def test_a_database_that_states_its_units(tmp_path: Path) -> None:
     frames = copper(2)
-    with ase.db.connect(tmp_path / "s.db") as database:
+    with ase.db.connect(tmp_path / "s.db") as database:  # pyright: ignore[reportGeneralTypeIssues]
         database.metadata = {
             "_property_unit_dict": {"energy": "Hartree", "forces": "Hartree/Bohr"}, "_distance_unit": "Bohr"
         }  # fmt: skip
         for frame in frames:
             small = frame.copy()
-            small.set_cell(frame.cell / ANGSTROM_PER_BOHR, scale_atoms=True)
+            small.set_cell(np.asarray(frame.cell) / ANGSTROM_PER_BOHR, scale_atoms=True)
             labels = {
                 "energy": np.array([frame.get_potential_energy() / EV_PER_HARTREE]),
                 "forces": frame.get_forces() / (EV_PER_HARTREE / ANGSTROM_PER_BOHR),
