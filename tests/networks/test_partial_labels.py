@@ -19,6 +19,7 @@ from uqlib.networks.painn import PaiNN
 from uqlib.networks.references import doubtful, set_reference
 from uqlib.networks.training import train
 from uqlib.prediction import predict
+from uqlib.structures import pieces
 from uqlib.structures.dataset import Dataset
 from uqlib.structures.notices import DataWarning
 
@@ -67,6 +68,39 @@ def test_a_mixture_of_labels_is_trained_on() -> None:
     assert all(np.isfinite(list(row.values())).all() for row in trained.history)
     assert trained.model.atom_energies.tolist() == [-13.6, -1485.3, -2042.6]
     assert not trained.model.doubt.any()
+
+
+def test_errors_of_validation_are_means_over_all_batches() -> None:
+    """The first hundred structures, a batch of their own, have energies; those behind have forces."""
+    data = samples.dataset({"all": 130})
+    frames = [only(frame, "energy" if index < 105 else "forces") for index, frame in enumerate(data.atoms)]
+    valid = Dataset(name="halves", atoms=tuple(frames))
+    network = PaiNN(elements=data.elements, **samples.NETWORK)  # pyright: ignore[reportArgumentType]
+    trained = train(network, data.take(range(6)), valid, seed=0, settings=BRIEF, progress=False)
+    found = evaluate(trained.model, data.batch(cutoff=network.cutoff))
+    off = (found.energy.numpy() - data.energies)[:105]
+    bend = found.forces.numpy()[-sum(map(len, frames[105:])) :] - data.take(range(105, 130)).forces
+    best = min(trained.history, key=lambda row: row["valid_loss"])
+    assert best["energy_mae"] == pytest.approx(np.abs(off).mean(), rel=1e-5)
+    assert best["force_mae"] == pytest.approx(np.abs(bend).mean(), rel=0.02)  # as structures, not atoms, share it out
+
+
+def test_a_step_without_any_label_is_none_in_a_large_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of large sets are found a batch at a time: one of bare structures alone says nothing, and stops nothing."""
+    monkeypatch.setattr(pieces, "KEPT_ATOMS", 10)
+    data = mixed()
+    bare = [frame.copy() for frame in data.atoms[:8]]
+    network = PaiNN(elements=data.elements, **samples.NETWORK)  # pyright: ignore[reportArgumentType]
+    with pytest.warns(DataWarning, match="8 structures of 'mixed' have no labels"):
+        trained = train(
+            network,
+            replace(data, atoms=(*bare, *data.atoms)),
+            data,
+            seed=0,
+            settings=replace(BRIEF, batch_size=1),
+            progress=False,
+        )
+    assert all(np.isfinite(list(row.values())).all() for row in trained.history)
 
 
 def test_a_set_of_forces_alone_is_trained_on_and_said_to_be_one() -> None:

@@ -10,6 +10,7 @@ import pytest
 import samples
 import torch
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from samples import rattled
 
 from uqlib.structures import pieces as module
@@ -96,6 +97,26 @@ def test_pairs_of_large_sets_are_not_kept(large: Dataset, monkeypatch: pytest.Mo
     assert some.pairs.equal(whole.select([4, 1]).pairs)
     assert not large._batches
     np.testing.assert_array_equal(large.batch(cutoff=CUTOFF).pairs, whole.pairs)  # all of it, asked for: kept
+
+
+def test_a_part_of_a_large_set_has_the_labels_that_the_set_has(large: Dataset) -> None:
+    """Energies of the last structure alone: in batches without it they are unknown, which is not the same as none."""
+    last = large.atoms[-1]
+    last.calc = SinglePointCalculator(last, energy=-3.5)
+    unknown, known = large.batch([0, 1], cutoff=CUTOFF), large.batch([5, 2], cutoff=CUTOFF)
+    assert unknown.energy is not None
+    assert unknown.energy.isnan().all()
+    assert known.energy is not None
+    assert known.energy.isnan().tolist() == [False, True]
+    assert known.forces is None
+    assert not large._batches
+
+
+def test_broken_labels_stop_only_those_who_look(large: Dataset) -> None:
+    large.atoms[3].calc = SinglePointCalculator(large.atoms[3], energy=float("nan"))
+    assert all(batch.energy is None for batch in cut(large, labels=False))
+    with pytest.raises(ValueError, match="not finite"):
+        cut(large)
 
 
 @pytest.mark.parametrize("option", ["structures", "max_pairs"])

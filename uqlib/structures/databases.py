@@ -22,7 +22,8 @@ def read(path: Path, options: Options) -> list[ase.Atoms]:
     Raises ValueError for what is no database, and for units that are stated there and not known.
     """
     try:
-        with ase.db.connect(path) as database:  # pyright: ignore[reportGeneralTypeIssues]
+        opened: Any = ase.db.connect(path)
+        with opened as database:
             metadata = dict(database.metadata or {})
             rows = list(database.select())
             frames = [_frame(row) for row in rows]
