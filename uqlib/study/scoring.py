@@ -16,7 +16,7 @@ from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 
 SHOWN = ("MAE", "RMSE", "Spearman", "ROC-AUC", "miscalibration")
-"""What is asked for unless something else is wanted. Names out of `metrics.METRICS`, short where there is a short one."""
+"""What is asked for unless something else is wanted. Names out of `metrics.METRICS`, short where there are such."""
 
 TOO_SMALL = "* frames of one path or trajectory: the error bars take them as independent and are too small"
 
