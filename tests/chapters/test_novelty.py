@@ -15,6 +15,7 @@ from uqlib.structures.batch import Batch
 
 DATA = datasets.load("ammonia")
 KNOWN = descriptors.inverse_distances(DATA["train"].atoms)
+LABELLED = DATA.batch()
 
 
 def novelty_of(batch: Batch) -> torch.Tensor:
@@ -34,12 +35,15 @@ class MadeUp:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def predict(self, batch: Batch) -> Prediction:
-        assert batch.energy is not None
-        assert batch.forces is not None
+        assert LABELLED.energy is not None
+        assert LABELLED.forces is not None
+        # Nobody shows a predictor the labels: it finds the same molecule among all that are known.
+        places = batch.positions.view(-1, 12), LABELLED.positions.view(-1, 12)
+        same = torch.cdist(*places, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
         wrong = novelty_of(batch).repeat_interleave(4)
         return Prediction(
-            energy=batch.energy,
-            forces=batch.forces.double() + wrong[:, None],
+            energy=LABELLED.energy[same],
+            forces=LABELLED.forces.view(-1, 4, 3)[same].flatten(0, 1).double() + wrong[:, None],
             force_uncertainty=self.factor * wrong if self.factor > 0 else 10.0 + self.factor * wrong,
         )
 

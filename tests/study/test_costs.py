@@ -46,7 +46,7 @@ def test_memory_counts_no_view_and_nothing_in_place() -> None:
 def test_a_committee_costs_more_than_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [copy.deepcopy(samples.small_network(seed=seed)) for seed in range(6)]
     batch = batch_of(*(rattled("NH3", seed) for seed in range(5)))
-    monkeypatch.setattr(costs, "seconds", lambda call: (0.5, call()))
+    monkeypatch.setattr(costs, "seconds", lambda call, device: (0.5, call()))
     one = measure(models[0], batch, training=2.0)
     six = measure(Committee(models), batch, training=12.0)
     assert one.inference == pytest.approx(0.1)
