@@ -90,7 +90,7 @@ def copy(tmp_path: Path) -> Path:
             target = tmp_path / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    ase.io.write(tmp_path / "mine.xyz", list(samples.dataset({"train": 12}).atoms))
+    ase.io.write(tmp_path / "mine.xyz", list(samples.dataset({"train": 120}).atoms))
     return tmp_path
 
 

@@ -16,6 +16,7 @@ from uqlib.structures.files import announce, read_extxyz, read_frames
 from uqlib.structures.keys import Options
 
 DATA = Path(__file__).parents[1] / "data"
+"""Folder of our own data sets, each with a card."""
 
 __all__ = ["DATA", "Dataset", "available", "load", "read"]
 
