@@ -43,8 +43,8 @@ def _sum(chapters: dict[str, audited.Chapter], runs: Runs) -> str:
     short = [(name, Claim(**each)) for name, made in runs.items() for each in made if not each["holds"]]
     machines = dict.fromkeys(f"{chapter.machine} ({chapter.date})" for chapter in chapters.values())
     lines = [
-        f"{len(chapters)} chapters make {len(claims)} claims. Each was looked at under every variant: {tried} times in"
-        f" all, and {held} times it held. {kept} of {len(claims)} claims do all that their words promise.",
+        f"{len(chapters)} chapters make {len(claims)} claims. Each was looked at under every variant that was run:"
+        f" {tried} times in all, and {held} times it held. {kept} of {len(claims)} claims do all that their words promise.",
         f"Audited on: {'; '.join(machines)}.",
         f"In the runs that these pages show, {len(short) or 'none'} of them fell short{':' if short else '.'}",
     ]
