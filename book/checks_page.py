@@ -44,7 +44,7 @@ def _sum(chapters: dict[str, audited.Chapter], runs: Runs) -> str:
     machines = dict.fromkeys(f"{chapter.machine} ({chapter.date})" for chapter in chapters.values())
     lines = [
         f"{len(chapters)} chapters make {len(claims)} claims. Each was looked at under every variant that was run:"
-        f" {tried} times in all, and {held} times it held. {kept} of {len(claims)} claims do all that their words promise.",
+        f" {tried} times in all, and {held} times it held. {kept} of {len(claims)} do all that their words promise.",
         f"Audited on: {'; '.join(machines)}.",
         f"In the runs that these pages show, {len(short) or 'none'} of them fell short{':' if short else '.'}",
     ]
