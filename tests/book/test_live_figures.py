@@ -268,6 +268,20 @@ def test_figures_fit_a_phone(name: str, page: Page, folder: Path) -> None:
     assert strokes[0] != strokes[1], "the colour for white ground is too dark for a dark one"
 
 
+@pytest.mark.parametrize("name", ["ensemble", "calibration"])
+def test_a_place_without_width_is_waited_for(name: str, page: Page, folder: Path) -> None:
+    """A page that is being laid out may give a figure a few pixels for a moment."""
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    root = opened(page, folder, name)
+    wide = root.locator("svg").first.get_attribute("width")
+    for width in ("24px", "0px", "61px", "auto"):
+        root.evaluate("(root, width) => { root.style.width = width; }", width)
+        page.wait_for_timeout(60)
+    assert not errors
+    assert root.locator("svg").first.get_attribute("width") == wide
+
+
 def test_less_motion_shows_the_finished_picture_only(browser: Browser, folder: Path) -> None:
     page = browser.new_page(reduced_motion="reduce")
     page.set_default_timeout(WAIT)

@@ -144,6 +144,25 @@ def test_names_that_may_be_the_missing_label_stop_training() -> None:
         Ensemble(members=2).fit(data, data, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({}, r"have none of energy and forces$"),
+        ({"U0": -40.5, "gap": 0.3, "smiles": "N"}, r"they carry the numbers U0, gap: if one is the energy, name it"),
+        ({"group": 3, "charge": 1, "H298": np.float32(-40)}, r"they carry the numbers H298: "),
+        ({f"q{k}": float(k) for k in range(15)}, r"q0, q1, .*, q11 and 3 more: "),
+    ],
+)
+def test_without_labels_training_says_which_numbers_there_are(info: dict, words: str) -> None:
+    frames = []
+    for seed in range(4):
+        frame = rattled("NH3", seed)
+        frame.calc, frame.info = None, dict(info)
+        frames.append(frame)
+    with pytest.raises(ValueError, match=words):
+        Ensemble(members=2, settings=BRIEF).fit(Dataset(name="bare", atoms=tuple(frames)), samples.dataset({"v": 2}), seed=0)
+
+
 def test_compositions_that_training_leaves_open_are_doubted() -> None:
     """Three atoms of H to one of N fix one number of two; the other has the prior's width, an energy per atom."""
     data = samples.dataset({"all": 4}, names=("NH3",))

@@ -78,11 +78,50 @@ def test_predictions_are_not_labels(tmp_path: Path) -> None:
     for name in ("MACE_energy", "nep_forces", "energy_std", "formation_energy", "energy_per_atom"):
         assert meaning(name) is None
     ase.io.write(tmp_path / "said.xyz", renamed(copper(), "MACE_energy", "MACE_forces"), format="extxyz")
-    with pytest.warns(DataWarning, match=r"no energy and no forces found; it has .*MACE_energy.*energy_key="):
+    with pytest.warns(DataWarning) as told:
         data = datasets.read(tmp_path / "said.xyz")
+    said = [str(one.message) for one in told]
+    assert any("no energy found; it has MACE_energy: say which it is with energy_key='MACE_energy'" in s for s in said)
+    assert any("no forces found; it has MACE_forces: say which it is with forces_key='MACE_forces'" in s for s in said)
     assert not data.known("energy").any()
     chosen = datasets.read(tmp_path / "said.xyz", energy_key="MACE_energy", forces_key="MACE_forces")
     equal(chosen, copper(), stress=False)
+
+
+@pytest.mark.parametrize(
+    ("info", "arrays", "of_energy", "of_forces"),
+    [
+        ({"energy_U0": -40.0, "energy_U": -39.9}, {}, ["energy_U0", "energy_U"], []),
+        ({"U0_energies": -1.0}, {"minus_gradient": np.ones((4, 3))}, ["U0_energies"], ["minus_gradient"]),
+        ({"free_energy": -3.0, "model_energy": -2.0}, {}, ["free_energy", "model_energy"], []),
+        ({}, {"energy_gradients": np.ones((4, 3))}, [], ["energy_gradients"]),
+    ],
+)
+def test_a_name_is_advised_for_what_it_may_be(
+    info: dict, arrays: dict, of_energy: list[str], of_forces: list[str], tmp_path: Path
+) -> None:
+    frame = molecule("NH3")
+    frame.info |= info
+    for name, value in arrays.items():
+        frame.set_array(name, value)
+    ase.io.write(tmp_path / "f.xyz", frame, format="extxyz")
+    with pytest.warns(DataWarning) as told:
+        data = datasets.read(tmp_path / "f.xyz")
+    said = {str(one.message) for one in told}
+    expected = {("energy", *of_energy), ("forces", *of_forces)}
+    for quantity, *names in expected:
+        about = [s for s in said if f"no {quantity} found" in s]
+        assert len(about) == bool(names)
+        assert {name for s in about for name in s.partition("it has ")[2].partition(":")[0].split(", ")} == set(names)
+    assert not data.known("energy").any()
+
+
+def test_a_free_energy_alone_is_the_energy(tmp_path: Path) -> None:
+    frame = molecule("NH3")
+    frame.info["free_energy"] = -19.5
+    ase.io.write(tmp_path / "f.xyz", frame, format="extxyz")
+    with pytest.warns(DataWarning, match="took energy from free_energy"):
+        assert datasets.read(tmp_path / "f.xyz").energies == [-19.5]
 
 
 def test_two_names_are_refused_or_chosen_from(tmp_path: Path) -> None:

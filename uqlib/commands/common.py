@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 from uqlib.commands.stop import Stop
 from uqlib.commands.words import READING, option
 from uqlib.common.devices import as_device
+from uqlib.networks.labels import refuse_unlabelled
 from uqlib.structures import datasets
 from uqlib.structures.dataset import Dataset
 from uqlib.structures.units import ANGSTROM_PER, EV_PER, EV_PER_ANGSTROM3_PER
@@ -68,6 +69,7 @@ def find_splits(arguments: argparse.Namespace) -> Dataset:
     Test structures without energies or forces are left out, which is said: they cannot be scored.
     """
     data = find_data(arguments, arguments.data)
+    refuse_unlabelled(data, "--data")
     if not data.splits:
         data = _divided(data, arguments)
     if not {"train", "valid"} <= set(data.splits):

@@ -6,8 +6,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from uqlib.structures.dataset import Dataset, expect_dataset
-from uqlib.structures.keys import looks_like_label
+from uqlib.structures.keys import may_be
 from uqlib.structures.notices import say
+
+MOST = 12  # names shown
 
 
 def check_labels(train: Dataset, valid: Dataset) -> None:
@@ -21,12 +23,7 @@ def check_labels(train: Dataset, valid: Dataset) -> None:
     for argument, data in (("train", train), ("valid", valid)):
         expect_dataset(data, argument)
         known = {label: data.known(label) for label in ("energy", "forces")}
-        missing = [label for label, there in known.items() if not there.any()]
-        named = [name for name in _left_over(data) if looks_like_label(name)]
-        left = [name for name in named if any(label[:4] in name.lower() for label in missing)]
-        if len(missing) == 2 or (missing and left):
-            there = f"; it has {', '.join(left)}: name the one with {missing[0]}_key when you read" if left else ""
-            raise ValueError(f"{argument}: the structures of {data.name!r} have none of {' and '.join(missing)}{there}")
+        missing = refuse_unlabelled(data, argument)
         for label in known:
             _refuse_broken(data, label, argument)
         if missing and argument == "train":
@@ -43,6 +40,24 @@ def check_labels(train: Dataset, valid: Dataset) -> None:
         )
 
 
+def refuse_unlabelled(data: Dataset, argument: str) -> list[str]:
+    """Which of energy and forces no structure has, in sets that can be learnt from all the same.
+
+    Raises ValueError where both are missing, or where one is and a name is left over that may be it.
+    """
+    missing = [label for label in ("energy", "forces") if not data.known(label).any()]
+    left = [name for name in _left_over(data) if any(may_be(name, label) for label in missing)]
+    if len(missing) < 2 and not left:
+        return missing
+    there = ""
+    if left:
+        there = f"; it has {', '.join(left)}: name the one with {missing[0]}_key when you read"
+    elif numbers := _numbers(data):
+        shown = ", ".join(numbers[:MOST]) + (f" and {len(numbers) - MOST} more" if len(numbers) > MOST else "")
+        there = f"; they carry the numbers {shown}: if one is the energy, name it with energy_key when you read"
+    raise ValueError(f"{argument}: the structures of {data.name!r} have none of {' and '.join(missing)}{there}")
+
+
 def label_or_nan(data: Dataset, label: str) -> np.ndarray:
     """Energies (S,) eV or forces (N, 3) eV/Å of all structures, nan where there are none."""
     empty = {"energy": lambda n: np.nan, "forces": lambda n: np.full((n, 3), np.nan)}[label]
@@ -51,6 +66,16 @@ def label_or_nan(data: Dataset, label: str) -> np.ndarray:
         for frame, there in zip(data.atoms, data.known(label), strict=True)
     ]
     return np.concatenate(values) if label == "forces" else np.array(values)
+
+
+def _numbers(data: Dataset) -> list[str]:
+    """Names of single numbers that structures carry, in the order of the file."""
+    found = (name for frame in data.atoms for name, value in frame.info.items() if _is_number(value))
+    return [name for name in dict.fromkeys(found) if name not in ("group", "charge", "spin", "total_charge")]
+
+
+def _is_number(value: object) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"  # type: ignore[arg-type]
 
 
 def _left_over(data: Dataset) -> list[str]:

@@ -108,11 +108,17 @@ def train(
         while not run.finished:
             latest = run.one_epoch()
             bar.update()
-            bar.set_postfix_str(f"loss {latest['train_loss']:.2g}, force MAE {1e3 * latest['force_mae']:.1f} meV/Å")
+            bar.set_postfix_str(_in_brief(latest))
             if checkpoint is not None and (run.finished or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
                 storage.save(checkpoint, run.state(), kind="training")
                 saved = time.monotonic()
     return Trained(model=run.best_model(), history=run.history)
+
+
+def _in_brief(epoch: dict[str, float]) -> str:
+    """What a progress bar has room for."""
+    off = epoch["force_mae"]
+    return f"loss {epoch['train_loss']:.2g}" + ("" if math.isnan(off) else f", force MAE {1e3 * off:.1f} meV/Å")
 
 
 class _Run:

@@ -86,8 +86,9 @@ def read(
     """A file of yours, or a folder of them with all folders inside, as a data set in eV and Å.
 
     Formats: extended XYZ, ASE's .traj, .db and .json (also as SchNetPack and graph-pes keep them), NFF archives, numpy
-    archives (.npz), HDF5 like SPICE's, outputs of VASP, CP2K, ORCA, Quantum ESPRESSO, FHI-aims, CASTEP, Gaussian and
-    others, all of them also packed (.gz, .bz2, .xz). Frames of one file are one group unless the file says otherwise.
+    archives (.npz), HDF5 like SPICE's, systems of DeePMD-kit, outputs of VASP, CP2K, ORCA, Quantum ESPRESSO, FHI-aims,
+    CASTEP, Gaussian and others; files may be packed (.gz, .bz2, .xz). Frames of one file are one group unless the file
+    says otherwise.
 
     Args:
         path: of the file or folder.

@@ -105,7 +105,7 @@ def open_question(frames: Sequence[ase.Atoms], E0: Mapping[int, float]) -> str:
     if not found.undetermined:
         return ""
     apart = [chemical_symbols[z] for k, z in enumerate(elements) if np.abs(found.doubt[k]).max() > 0]
-    formulas = sorted({frame.get_chemical_formula(mode="reduce", empirical=True) for frame in frames})
+    formulas = sorted({frame.symbols.formula.reduce()[0].format("hill") for frame in frames})
     shown = ", ".join(formulas[:3]) + (f" and {len(formulas) - 3} more" if len(formulas) > 3 else "")
     return (
         f"the energies of {' and '.join(apart)} cannot be told apart: all structures are made of {shown}; "

@@ -104,6 +104,9 @@ def _walk(folder: Path) -> tuple[list[tuple[Path, Reader]], list[tuple[str, str]
                 skipped.append((str(path.relative_to(folder)), "no known format" if path.stat().st_size else "empty"))
             else:
                 found.append((path, reader))
+    together = {str(part.relative_to(folder)) for path, reader in found for pattern in reader.parts
+                for part in path.parent.glob(pattern)}  # fmt: skip
+    skipped = [(shown, why) for shown, why in skipped if shown not in together]
     twice = {path.parent for path, reader in found if reader.name == "VASP XML"}
     any_labelled = any(reader.labelled for _, reader in found)
     kept = []
@@ -153,14 +156,14 @@ def _of_names(shown: str, used: dict[str, tuple[str, ...]], left: dict[str, int]
     ]
     notes = [f"{shown}: took {', '.join(guessed)}"] if guessed else []
     doubtful = [name for name in left if keys.looks_like_label(name) and not keys.meaning(name)]
-    doubtful = [name for name in doubtful if name not in ("free_energy", "energies", "stresses")]
+    doubtful = [name for name in doubtful if name not in ("energies", "stresses")]
     missing = [quantity for quantity in ("energy", "forces") if quantity not in used]
-    if missing and doubtful:
-        likely = next((name for name in doubtful if missing[0][:4] in name.lower()), doubtful[0])
-        notes.append(
-            f"{shown}: no {' and no '.join(missing)} found; it has {', '.join(doubtful)}: "
-            f"say which it is with {missing[0]}_key={likely!r}"
-        )
+    for quantity, likely in ((q, [name for name in doubtful if keys.may_be(name, q)]) for q in missing):
+        if likely:
+            notes.append(
+                f"{shown}: no {quantity} found; it has {', '.join(likely)}: say which it is with "
+                f"{quantity}_key={likely[0]!r}"
+            )
     return notes
 
 

@@ -38,7 +38,7 @@ QUALIFIERS = {
     "pbe0", "pbesol", "rpbe", "revpbe", "blyp", "b3lyp", "scan", "r2scan", "wb97x", "wb97m", "d3", "d4", "mbd",
 }  # fmt: skip
 PLAIN = {*LABELS, *(f"REF_{label}" for label in LABELS)}  # what we ask for ourselves: nothing to be said
-HINTS = ("energ", "forc", "stress", "virial", "grad")
+HINTS = {"energy": ("energ",), "forces": ("forc", "grad"), "stress": ("stress",), "virial": ("virial",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,15 @@ def meaning(name: str) -> str | None:
 
 def looks_like_label(name: str) -> bool:
     """Whether a name that is not known might be one of a label; what this library predicted is none."""
-    return not name.startswith("uqlib_") and any(hint in name.lower() for hint in HINTS)
+    return any(may_be(name, quantity) for quantity in HINTS)
+
+
+def may_be(name: str, quantity: str) -> bool:
+    """Whether a name that is not known might be that of energies, forces, stress or virials."""
+    low = name.lower()
+    if low.startswith("uqlib_") or (quantity == "energy" and "grad" in low):  # a gradient of the energy is no energy
+        return False
+    return any(hint in low for hint in HINTS[quantity])
 
 
 def everything(frame: ase.Atoms) -> dict[str, Any]:
@@ -134,7 +142,7 @@ def choose(frames: Sequence[ase.Atoms], options: Options, source: str) -> dict[s
         if len(found_names) > 1:
             _refuse_if_different(carried, found_names, quantity, source)
         chosen[quantity] = found_names
-    if not chosen["energy"] and "free_energy" in names:
+    if not chosen["energy"] and [name for name in names if may_be(name, "energy")] == ["free_energy"]:
         chosen["energy"] = ["free_energy"]
     if options.virial_key is not None and options.stress_key is None:
         chosen["stress"] = []

@@ -21,7 +21,7 @@ from pathlib import Path
 import ase
 import ase.io
 
-from uqlib.structures import arrays, cp2k, databases, extxyz, hdf5, nff
+from uqlib.structures import arrays, cp2k, databases, deepmd, extxyz, hdf5, nff
 from uqlib.structures.keys import Options
 
 OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -38,6 +38,7 @@ class Reader:
     marks: tuple[bytes, ...] = ()  # or what its beginning holds, for names that say nothing
     own_units: bool = False  # it says them, or its reader knows them: stating others is refused
     converts: bool = False  # its reader brings labels to eV and Å itself, by the units that were stated
+    parts: tuple[str, ...] = ()  # other files, relative to its own, that it reads with it
     labelled: bool = True  # False: geometries alone, which a folder of calculations leaves aside
 
 
@@ -96,6 +97,10 @@ READERS = (
     Reader(
         name="HDF5", patterns=("*.h5", "*.hdf5"), read=lambda p, o: _found(hdf5.read(p, o)),
         marks=(b"\x89HDF\r\n\x1a\n",), converts=True,
+    ),
+    Reader(
+        name="DeePMD system", patterns=("type.raw",), read=lambda p, o: _found(deepmd.read(p)), own_units=True,
+        parts=("type_map.raw", "nopbc", "set.*/*.npy"),
     ),
     Reader(
         name="ASE trajectory", patterns=("*.traj",), read=_ase("traj"), marks=(b"- of UlmASE-Trajectory",)

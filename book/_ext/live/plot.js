@@ -23,9 +23,9 @@
       this.points = shape('g', { class: 'live-points' }, this.svg);
     }
 
-    // Take the width of the container; tells whether it changed.
+    // Take the width of the container; tells whether it changed. One without room for axes is not laid out yet.
     fit(width) {
-      if (!width || width === this.width) return false;
+      if (width <= MARGIN.left + MARGIN.right || width === this.width) return false;
       this.width = width;
       this.svg.setAttribute('width', width);
       this.svg.setAttribute('viewBox', `0 0 ${width} ${this.height}`);
