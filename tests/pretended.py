@@ -26,8 +26,8 @@ def gpu() -> Iterator[None]:
     """While it lasts, torch sees a GPU: `tensor.to("cuda")` and `torch.zeros(3, device="cuda")` work."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
-            "is_available": True, "device_count": 1, "mem_get_info": (10**10, 10**10),
-            "memory_reserved": 0, "memory_allocated": 0, "synchronize": None,
+            "is_available": True, "device_count": 1, "get_device_name": "a pretended GPU",
+            "mem_get_info": (10**10, 10**10), "memory_reserved": 0, "memory_allocated": 0, "synchronize": None,
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
         with _Meetings() as meetings, _Calls(meetings):

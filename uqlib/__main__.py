@@ -90,11 +90,15 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _show(other: Callable[..., None]) -> Callable[..., None]:
-    """Remarks on data as one line each, without the place in our code where they arose; other warnings as ever."""
+    """Remarks on data as one line each, once, without the place in our code where they arose; others as ever."""
+    told: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, DataWarning):
-            print(f"note: {in_words_of_the_command_line(str(message))}", file=sys.stderr)
+            text = in_words_of_the_command_line(str(message))
+            if text not in told:  # each member of an ensemble says it again
+                print(f"note: {text}", file=sys.stderr)
+            told.add(text)
         else:
             other(message, category, *rest, **more)
 

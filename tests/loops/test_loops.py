@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import ase
 import numpy as np
+import pretended
 import pytest
 import samples
 import torch
@@ -245,6 +246,14 @@ def test_what_cannot_be_labelled_is_counted(tmp_path: Path) -> None:
     assert cell["first"] is None
     learnt = cell["learners"]["one network"]
     assert lasting(learnt["before"]) == lasting(learnt["after"])
+
+
+def test_a_loop_on_a_gpu(tmp_path: Path) -> None:
+    """A pretended one refuses what nobody moved there: training, attacks, dynamics and the band go all the way."""
+    with pretended.gpu():
+        cell = do_unit(grid(tmp_path).units()[0], scratch=tmp_path / "s", device="auto")
+    assert cell["hardware"]["accelerator"] == "a pretended GPU"
+    assert [g["labelled"] for g in cell["generations"]] == [3, 3, 0]
 
 
 def test_nothing_worth_a_label_is_a_result(tmp_path: Path) -> None:

@@ -350,6 +350,9 @@ def test_bootstrap_leaves_out_resamples_without_a_value_and_says_how_many():
         (1234.0, 120.0, "1230 ± 120"),
         (3.21e-7, 2.6e-8, "(3.2 ± 0.3)e-07"),
         (0.5, 0.0, "0.5 ± 0"),
+        (0.123456789, 3.3e-16, "0.1235 ± 0"),
+        (-7.25e3, 2e-12, "-7250 ± 0"),
+        (0.0, 0.0, "0 ± 0"),
     ],
 )
 def test_estimate_prints_as_many_digits_as_it_knows(value: float, standard_error: float, text: str):

@@ -159,8 +159,9 @@ def test_without_labels_training_says_which_numbers_there_are(info: dict, words:
         frame = rattled("NH3", seed)
         frame.calc, frame.info = None, dict(info)
         frames.append(frame)
+    recipe = Ensemble(members=2, settings=BRIEF)
     with pytest.raises(ValueError, match=words):
-        Ensemble(members=2, settings=BRIEF).fit(Dataset(name="bare", atoms=tuple(frames)), samples.dataset({"v": 2}), seed=0)
+        recipe.fit(Dataset(name="bare", atoms=tuple(frames)), samples.dataset({"v": 2}), seed=0)
 
 
 def test_compositions_that_training_leaves_open_are_doubted() -> None:

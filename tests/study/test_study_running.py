@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pretended
 import pytest
 
 from uqlib.__main__ import main
@@ -93,6 +94,15 @@ def test_the_network_is_shared_and_counts_for_each(cells: dict[str, Cell]) -> No
     assert cells["ensemble"]["cost"]["training"] > 2 * plain["training"]
     assert cells["mve"]["one_network"] is None
     assert cells["ensemble"]["splits"] != cells["gmm"]["splits"]
+
+
+@pytest.mark.parametrize("pattern", ["*/mve", "*/gmm", "*/ensemble"])
+def test_a_cell_from_a_gpu(pattern: str) -> None:
+    """A pretended one refuses what nobody moved there."""
+    with pretended.gpu():
+        (cell,) = do_unit(FIRST.units([pattern])[0], device="cuda")
+    assert cell["hardware"]["accelerator"] == "a pretended GPU"
+    assert cell["splits"]["test"]["structures"] == 100
 
 
 def test_same_unit_same_cell(cells: dict[str, Cell]) -> None:

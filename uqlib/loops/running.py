@@ -25,6 +25,7 @@ def run(
     only: Sequence[str] = (),
     command: str = "",
     threads: int = 1,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Done:
     """Do what is not done, and write each cell into `folder` as system/seed/driver.json as soon as its loop is done.
@@ -41,6 +42,7 @@ def run(
         only: patterns of cells, as `Grid.units`.
         command: by which it was asked for; written into the cells.
         threads: of torch in each worker.
+        device: of each worker: "cpu", "cuda", or "auto" for a GPU if it has one.
         progress: show a bar on the standard error stream.
 
     Raises:
@@ -63,8 +65,9 @@ def run(
         shutil.rmtree(unit_folder(scratch, unit), ignore_errors=True)
         return 1
 
+    options = {"scratch": scratch, "command": command, "threads": threads, "device": device}
     made = do_all(
-        [(unit, partial(do_unit, unit, scratch=scratch, command=command, threads=threads)) for unit in units],
+        [(unit, partial(do_unit, unit, **options)) for unit in units],
         keep,
         executor=executor,
         kept=kept,

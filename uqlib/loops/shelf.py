@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from uqlib import calibration
 from uqlib.calibration import Calibrated, Recalibrated, calibrate
 from uqlib.common.storage import write_atomically
@@ -34,6 +36,7 @@ class Shelved:
 
     method: Any
     shelf: Path = field(repr=False, compare=False)
+    device: str | torch.device = field(default="cpu", repr=False, compare=False)
 
     def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> Any:
         """As the method's own `fit`."""
@@ -42,7 +45,7 @@ class Shelved:
             below, inner = self._network(), _inside(self.method)
             parts = path.with_suffix(".parts") if inner.checkpoints is None else Path(inner.checkpoints)
             begun, earlier = any(parts.rglob("*.ckpt")), 0.0
-            inner = replace(inner, checkpoints=parts)
+            inner = replace(inner, checkpoints=parts, device=self.device)
             call: Callable[..., Any] = inner.fit
             if below is not None:
                 model = below.fit(train, valid, seed=seed, progress=progress).model
@@ -53,7 +56,7 @@ class Shelved:
             write_atomically(path.with_suffix(".seconds"), json.dumps(total).encode())
             fitted.save(path)
             shutil.rmtree(parts, ignore_errors=True)
-        return calibration.load(path)
+        return calibration.load(path, device=self.device)
 
     def path(self, train: Dataset, valid: Dataset, seed: int) -> Path:
         """Of the fitted method."""
@@ -82,7 +85,7 @@ class Shelved:
         if isinstance(inner, LastLayer) or not isinstance(inner, AfterTraining | Shallow):
             return None
         same = {name: getattr(inner, name) for name in ("network", "settings", "loss", "checkpoints")}
-        return Shelved(method=LastLayer(**same), shelf=self.shelf)
+        return Shelved(method=LastLayer(**same), shelf=self.shelf, device=self.device)
 
     def _mapped(self, fitted: Any, valid: Dataset) -> Any:
         if not isinstance(self.method, Recalibrated):

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from uqlib.active_learning import ActiveLearning, History, LabelStore
 from uqlib.active_learning.history import Generation
 from uqlib.active_learning.labels import fingerprint, identity
 from uqlib.active_learning.loop import derived_seed
+from uqlib.common.devices import as_device
 from uqlib.common.storage import write_atomically
 from uqlib.loops.barrier import band_of, height_by, path_height
 from uqlib.loops.grid import Unit
@@ -27,7 +29,9 @@ from uqlib.study.grid import data_digest
 from uqlib.study.machine import hardware, peak_mb, torch_threads, versions
 
 
-def do_unit(unit: Unit, *, scratch: str | Path, command: str = "", threads: int = 1) -> Cell:
+def do_unit(
+    unit: Unit, *, scratch: str | Path, command: str = "", threads: int = 1, device: str | torch.device = "cpu"
+) -> Cell:
     """Run the loop of `unit` in this process and return its cell, plain data for JSON.
 
     Args:
@@ -36,12 +40,13 @@ def do_unit(unit: Unit, *, scratch: str | Path, command: str = "", threads: int 
             is not done again, so that an interrupted unit goes on, and a label that another one bought is not bought.
         command: by which it was asked for; written into the cell.
         threads: of torch, while it lasts.
+        device: where networks are trained and evaluated, "auto" for a GPU if there is one.
 
     Raises:
-        ValueError: as `System.load` and what the recipes refuse.
+        ValueError: as `System.load` and what the recipes refuse; a device that is not there.
     """
     with torch_threads(threads):
-        return rounded(_Loop(unit, Path(scratch)).cell(command, threads))
+        return rounded(_Loop(unit, Path(scratch), as_device(device)).cell(command, threads))
 
 
 def label_folder(scratch: Path, system: System) -> Path:
@@ -57,8 +62,8 @@ def unit_folder(scratch: Path, unit: Unit) -> Path:
 class _Loop:
     """What one loop needs, put together."""
 
-    def __init__(self, unit: Unit, scratch: Path) -> None:
-        self.unit, self.grid = unit, unit.grid
+    def __init__(self, unit: Unit, scratch: Path, device: torch.device) -> None:
+        self.unit, self.grid, self.device = unit, unit.grid, device
         self.system, self.driver = unit.grid.systems[unit.system], unit.grid.drivers[unit.driver]
         self.data = self.system.load()
         self.train, self.valid = self.system.begin(self.data, unit.seed)
@@ -66,9 +71,9 @@ class _Loop:
         self.shelf = scratch / unit.system / str(unit.seed) / "shelf"
         self.diary = Diary(self.folder / "diary.jsonl")
         self.oracle = TimedOracle(self.system.oracle, self.diary)
-        self.method = Shelved(method=recipe(self.system, self.driver), shelf=self.shelf)
+        self.method = Shelved(method=recipe(self.system, self.driver), shelf=self.shelf, device=device)
         self.learners = {
-            name: Shelved(method=method, shelf=self.shelf)
+            name: Shelved(method=method, shelf=self.shelf, device=device)
             for name, method in learners(self.system, self.grid.learners).items()
         }
 
@@ -96,7 +101,7 @@ class _Loop:
             "seed": self.unit.seed,
             "digest": digest(self.unit.identity()),
             "data_digest": data_digest(self.data, self.system.splits),
-            "hardware": hardware(threads),
+            "hardware": hardware(threads, self.device),
             "versions": {**versions(), "oracle": self.oracle.version},
             "command": command,
             "identity": self.unit.identity(),

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .checks import UndefinedMetric, as_finite, as_fraction
 
+ROUND_OFF = 1e-12  # of a value; an error bar below it says that nothing varies
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -33,7 +35,9 @@ class Estimate:
     resamples: int  # resamples in which the metric was defined
 
     def __str__(self) -> str:
-        if not 0.0 < self.standard_error < math.inf:
+        if self.standard_error <= ROUND_OFF * abs(self.value):  # each resample gave the same
+            return f"{self.value:.4g} ± 0"
+        if not self.standard_error < math.inf:
             return f"{self.value:.4g} ± {self.standard_error:.1g}"
         exponent = math.floor(math.log10(self.standard_error))
         # Two digits of an error bar that starts with 1 (0.014), one of any other (0.03).

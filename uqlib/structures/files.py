@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,6 +156,8 @@ def _of_names(shown: str, used: dict[str, tuple[str, ...]], left: dict[str, int]
         if not options.keys_for(quantity) and not any(name in PLAIN for name in names)
     ]
     notes = [f"{shown}: took {', '.join(guessed)}"] if guessed else []
+    if each := [name for name in used.get("energy", ()) if re.search(r"(per|/)_?atom", name, re.IGNORECASE)]:
+        notes.append(f"{shown}: {each[0]} is taken as the energy of a structure; its name says that it is of an atom")
     doubtful = [name for name in left if keys.looks_like_label(name) and not keys.meaning(name)]
     doubtful = [name for name in doubtful if name not in ("energies", "stresses")]
     missing = [quantity for quantity in ("energy", "forces") if quantity not in used]
