@@ -14,7 +14,7 @@ import ase
 from uqlib.structures import extxyz, keys, units_check
 from uqlib.structures.keys import PLAIN, Options
 from uqlib.structures.notices import say
-from uqlib.structures.readers import OPENERS, Reader, endings, opened, read_file, reader_for
+from uqlib.structures.readers import OPENERS, Reader, breaks_off, endings, opened, read_file, reader_for
 from uqlib.structures.states import unseen_states
 
 SHOWN = 3  # of many remarks of one kind
@@ -135,6 +135,13 @@ def _one_file(
         chosen = {q: [] if options.keys_for(q) and not asked.keys_for(q) else names for q, names in chosen.items()}
     carried = Counter(name for frame in found.frames for name in keys.everything(frame))
     notes = list(found.notes)
+    if breaks_off(path, reader):
+        notes.append(f"{path}: breaks off; steps of the {reader.name} may be missing")
+    if apart := keys.smeared(found.frames, chosen):
+        notes.append(
+            f"{path}: energy and free_energy differ by up to {1000 * apart:.2g} meV/atom (smeared electrons); forces "
+            "are slopes of the free energy: energy_key='free_energy' takes that"
+        )
     for index, frame in enumerate(found.frames):
         notes += keys.with_labels(frame, chosen, asked, f"{path}, frame {index}")
     used = {quantity: tuple(names) for quantity, names in chosen.items() if names}

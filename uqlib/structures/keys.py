@@ -31,6 +31,7 @@ WORDS = {
     "energy": "energy", "toten": "energy", "totenergy": "energy", "etot": "energy",
     "force": "forces", "forces": "forces", "stress": "stress", "virial": "virial", "virials": "virial",
 }  # fmt: skip
+LITTLE = 1e-3  # eV/atom
 QUALIFIERS = {
     "ref", "reference", "true", "target", "label", "tot", "total", "potential", "dft", "qm", "qc", "xtb", "gfn1",
     "gfn2",
@@ -149,6 +150,19 @@ def choose(frames: Sequence[ase.Atoms], options: Options, source: str) -> dict[s
     if options.stress_key is not None and options.virial_key is None:
         chosen["virial"] = []
     return chosen
+
+
+def smeared(frames: Sequence[ase.Atoms], chosen: Mapping[str, Sequence[str]]) -> float:
+    """By how much a program's energy and free energy differ at most, eV/atom, where the energy is chosen; 0 if little.
+
+    With smeared electrons a program extrapolates "the" energy to no smearing, but its forces do not belong to that.
+    """
+    if list(chosen.get("energy", ())) != ["energy"]:
+        return 0.0
+    found = [(everything(frame), len(frame)) for frame in frames]
+    pairs = [(one["energy"], one["free_energy"], n) for one, n in found if {"energy", "free_energy"} <= set(one)]
+    apart = [abs(float(e) - float(f)) / n for e, f, n in pairs if np.size(e) == np.size(f) == 1]
+    return most if (most := max(apart, default=0.0)) > LITTLE else 0.0
 
 
 def _refuse_if_different(carried: list[dict[str, Any]], names: list[str], quantity: str, source: str) -> None:

@@ -26,6 +26,7 @@ from uqlib.structures.keys import Options
 
 OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 START = 100_000  # bytes in which a program's output says whose it is
+END = 100_000  # bytes in which it says that it has come to its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Reader:
     own_units: bool = False  # it says them, or its reader knows them: stating others is refused
     converts: bool = False  # its reader brings labels to eV and Å itself, by the units that were stated
     parts: tuple[str, ...] = ()  # other files, relative to its own, that it reads with it
+    end: bytes = b""  # what stands near the end of a file that is whole
     labelled: bool = True  # False: geometries alone, which a folder of calculations leaves aside
 
 
@@ -80,8 +82,12 @@ def _cp2k(path: Path, options: Options) -> extxyz.Found:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _output(name: str, kind: str, *patterns: str, marks: tuple[bytes, ...] = (), labelled: bool = True) -> Reader:
-    return Reader(name=name, patterns=patterns, read=_ase(kind), marks=marks, own_units=True, labelled=labelled)
+def _output(
+    name: str, kind: str, *patterns: str, marks: tuple[bytes, ...] = (), end: bytes = b"", labelled: bool = True
+) -> Reader:
+    return Reader(
+        name=name, patterns=patterns, read=_ase(kind), marks=marks, own_units=True, end=end, labelled=labelled
+    )
 
 
 READERS = (
@@ -105,8 +111,8 @@ READERS = (
     Reader(
         name="ASE trajectory", patterns=("*.traj",), read=_ase("traj"), marks=(b"- of UlmASE-Trajectory",)
     ),
-    _output("VASP OUTCAR", "vasp-out", "*outcar*"),
-    _output("VASP XML", "vasp-xml", "*vasprun*.xml*", marks=(b"<modeling>",)),
+    _output("VASP OUTCAR", "vasp-out", "*outcar*", end=b"General timing and accounting"),
+    _output("VASP XML", "vasp-xml", "*vasprun*.xml*", marks=(b"<modeling>",), end=b"</modeling>"),
     Reader(name="CP2K output", patterns=(), read=_cp2k, marks=(cp2k.MARK.encode(),), own_units=True),
     _output("ORCA output", "orca-output", marks=(b"* O   R   C   A *",)),
     _output("Quantum ESPRESSO output", "espresso-out", "*.pwo", marks=(b"Program PWSCF",)),
@@ -142,6 +148,17 @@ def reader_for(path: Path) -> Reader | None:
     except (OSError, EOFError, lzma.LZMAError):
         return None
     return next((reader for reader in READERS if any(mark in start for mark in reader.marks)), None)
+
+
+def breaks_off(path: Path, reader: Reader) -> bool:
+    """Whether a file lacks what stands at the end of a whole one; False where nothing is known of that."""
+    if not reader.end:
+        return False
+    with opened(path) as file:
+        last = b""
+        while block := file.read(END):
+            last = last[-END:] + block
+    return reader.end not in last
 
 
 def endings() -> str:
