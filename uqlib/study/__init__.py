@@ -2,34 +2,39 @@
 
 `grid` says what is to be done and reads it from a file; `work` does one piece of it; `running` does all pieces, here or
 on a cluster, and keeps what is done, with `cells` and `machine`, which serve other campaigns as well; `results` reads
-it; `statistics` tells differences from noise, and `contests` asks it of one method against another; `verdict` puts the
-conclusions of the book to the results; `prose` and `advice` say what came out, in `words` that they share.
+it; `statistics` has estimates with intervals that hold, and `families` judges all comparisons of a page at once;
+`contests` says which those are; `verdict` puts the conclusions of the book to each system; `prose` and `advice` say
+what came out, in `words` that they share.
 """
 
 from . import advice, prose, verdict
+from .contests import judged
+from .families import Contrast, Key, judge
 from .grid import REGIMES, SCALES, Grid, System, Unit, load_grid
-from .results import QUESTIONS, UNCERTAINTY, Results, load_results
+from .results import DOMAINS, QUESTIONS, UNCERTAINTY, Results, load_results
 from .running import run
-from .statistics import Comparison, Pair, compare_ranks, pairs, ranks, seed_interval
+from .statistics import hodges_lehmann, ranks, seed_interval
 from .work import do_unit
 
 __all__ = [
+    "DOMAINS",
     "QUESTIONS",
     "REGIMES",
     "SCALES",
     "UNCERTAINTY",
-    "Comparison",
+    "Contrast",
     "Grid",
-    "Pair",
+    "Key",
     "Results",
     "System",
     "Unit",
     "advice",
-    "compare_ranks",
     "do_unit",
+    "hodges_lehmann",
+    "judge",
+    "judged",
     "load_grid",
     "load_results",
-    "pairs",
     "prose",
     "ranks",
     "run",

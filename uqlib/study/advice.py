@@ -1,119 +1,138 @@
-"""Which method in which situation, read off the results: the best-ranked among those that the situation can afford."""
+"""Which method in which situation, read off the results: who is not beaten on each system, and what it costs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
 from uqlib import methods
 from uqlib.methods.shared.recipes import AfterTraining
-from uqlib.study.contests import OUT
-from uqlib.study.prose import typical_cost
-from uqlib.study.results import UNCERTAINTY, Results
-from uqlib.study.statistics import seed_interval
-from uqlib.study.words import label, listed, name_of
+from uqlib.study.contests import Answers, margin
+from uqlib.study.families import Key, judge
+from uqlib.study.results import DOMAINS, INSIDE, OUTSIDE, UNCERTAINTY, Results
+from uqlib.study.words import label, listed
+
+Price = Literal["training", "prediction"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What somebody needs, and can pay."""
+    """What somebody needs, and which price is paid again and again."""
 
     name: str
     questions: tuple[str, ...]  # of `results.QUESTIONS`, whose ranks are averaged
-    regimes: tuple[str, ...]
-    training: float = math.inf  # at most so many times that of one network
-    inference: float = math.inf
+    domains: tuple[str, ...]  # where, averaged as well
+    price: Price | None = None
     trained: bool = False  # whether the network is there already and stays as it is
 
 
 SITUATIONS: Mapping[str, Situation] = {
     s.name: s
     for s in (
-        Situation(name="screening", questions=("order", "detection"), regimes=OUT, inference=1.5),
+        Situation(name="screening", questions=("order", "detection"), domains=(OUTSIDE,), price="prediction"),
         # An attack climbs on the uncertainty against the energy: it must grow as the errors do, and so have a size.
         Situation(
-            name="active learning",
-            questions=("order", "detection", "size"),
-            regimes=OUT,
-            training=1.5,
-            inference=6.0,
+            name="active learning", questions=("order", "detection", "size"), domains=(OUTSIDE,), price="training"
         ),
-        Situation(name="production dynamics", questions=("accuracy", "detection"), regimes=OUT, inference=1.5),
-        Situation(name="error bars to publish", questions=("size", "likelihood"), regimes=("in-domain",)),
-        Situation(name="one GPU-hour", questions=UNCERTAINTY, regimes=("in-domain", *OUT), training=1.5),
-        Situation(name="a potential that is there already", questions=UNCERTAINTY, regimes=OUT, trained=True),
-        Situation(name="whatever it costs", questions=UNCERTAINTY, regimes=OUT),
+        Situation(
+            name="production dynamics", questions=("accuracy", "detection"), domains=(OUTSIDE,), price="prediction"
+        ),
+        Situation(name="error bars to publish", questions=("size", "likelihood"), domains=(INSIDE,)),
+        Situation(name="little time", questions=UNCERTAINTY, domains=DOMAINS, price="training"),
+        Situation(name="a potential that is there already", questions=UNCERTAINTY, domains=(OUTSIDE,), trained=True),
+        Situation(name="whatever it costs", questions=UNCERTAINTY, domains=(OUTSIDE,)),
     )
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """Methods that the situation can afford, best first."""
+    """What the results say of the methods that fit a situation."""
 
     situation: Situation
-    methods: tuple[str, ...]
-    rank: tuple[float, ...]  # average, among all methods
-    low: tuple[float, ...]  # ends of its 95 % interval over seeds
-    high: tuple[float, ...]
-    first: Mapping[str, str]  # system -> the method that is best there
+    rank: Mapping[str, Mapping[str, float]]  # system -> method -> average rank, among all methods
+    unbeaten: Mapping[str, tuple[str, ...]]  # system -> methods than which none is shown to be better, best first
 
     @property
-    def good(self) -> tuple[str, ...]:
-        """The best, and those whose intervals reach to its average: the seeds do not tell them apart."""
-        return tuple(m for m, low in zip(self.methods, self.low, strict=True) if low <= self.rank[0])
+    def everywhere(self) -> tuple[str, ...]:
+        """Methods that are beaten on no system; the best on average first."""
+        return tuple(m for m in self.average if all(m in found for found in self.unbeaten.values()))
+
+    @property
+    def average(self) -> dict[str, float]:
+        """Method -> rank averaged over these systems, best first. Describes the choice of systems as well."""
+        found = {m: float(np.mean([ranks[m] for ranks in self.rank.values()])) for m in next(iter(self.rank.values()))}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
 
     def in_words(self) -> str:
-        """What was asked for, at which price, and the answer, as a quotation in Markdown."""
+        """What was asked for, and the answer, as a quotation in Markdown."""
         s = self.situation
-        prices = (("training", s.training), ("prediction", s.inference))
-        limits = [f"{word} at most {limit:g} ×" for word, limit in prices if limit < math.inf]
-        limits += ["no new training"] if s.trained else []
-        price = listed(limits) if limits else "at any price"
-        alone = {
-            method: listed(system for system in self.first if self.first[system] == method) for method in self.methods
-        }
-        each = "; ".join(f"{label(method)} on {where}" for method, where in alone.items() if where != "none")
+        each = "; ".join(f"on {system} {listed(label(m) for m in found)}" for system, found in self.unbeaten.items())
+        common = f"On all of them: {listed(label(m) for m in self.everywhere)}."
+        ready = " (no new training)" if s.trained else ""
         return (
-            f"> **By our results**, asked for {listed(s.questions)}, {name_of(s.regimes)} ({price}): {self}. "
-            f"First on each system alone: {each}."
+            f"> **By our results**, asked for {listed(s.questions)}, {listed(s.domains)}{ready}. None is shown to be "
+            f"better than these: {each}. {common}"
         )
 
-    def __str__(self) -> str:
-        best = f"**{label(self.methods[0])}** ({self.rank[0]:.1f})"
-        others = [f"{label(m)} ({r:.1f})" for m, r in zip(self.methods, self.rank, strict=True) if m in self.good[1:]]
-        return best + (f"; as good: {listed(others)}" if others else "")
 
+def advise(results: Results, situations: Mapping[str, Situation] = SITUATIONS) -> dict[str, Advice]:
+    """Situation -> advice; all pairs of methods in all situations are judged as one family, system by system.
 
-def advise(results: Results, situation: Situation) -> Advice:
-    """Rank the methods that the situation can afford by what it needs.
-
-    Raises ValueError where it can afford none, or the results have no block in its regimes.
+    Raises ValueError where no method fits a situation, or no system has structures in its domains.
     """
-    names, blocks = results.grid.methods, results.blocks_in(situation.regimes)
-    if not blocks:
-        raise ValueError(f"results: no complete block in {situation.regimes}, expected one at least")
-    found = np.mean([results.ranks(question, situation.regimes) for question in situation.questions], axis=0)
-    low, high = seed_interval(found, [system for system, _ in blocks])
-    average = found.mean(0)
-    by_system = {
-        system: found[[name == system for name, _ in blocks]].mean(0)
-        for system in dict.fromkeys(name for name, _ in blocks)
+    names = results.grid.methods
+    fits = {
+        name: [m for m in names if not s.trained or isinstance(methods.METHODS.get(m), AfterTraining)]
+        for name, s in situations.items()
     }
-    training, inference = (typical_cost(results, what) for what in ("training", "inference"))
-    affordable = [
-        k
-        for k in np.argsort(average, kind="stable")
-        if training[names[k]] <= situation.training
-        and inference[names[k]] <= situation.inference
-        and (not situation.trained or isinstance(methods.METHODS[names[k]], AfterTraining))
-    ]
-    if not affordable:
-        raise ValueError(f"situation: no method fits into {situation}")
-    rank, low, high = (tuple(float(values[k]) for k in affordable) for values in (average, low, high))
-    first = {system: names[min(affordable, key=ranks.__getitem__)] for system, ranks in by_system.items()}
-    chosen = tuple(names[k] for k in affordable)
-    return Advice(situation=situation, methods=chosen, rank=rank, low=low, high=high, first=first)
+    ranked = {name: _ranks(results, situation) for name, situation in situations.items()}
+    for name in situations:
+        if not fits[name] or not ranked[name]:
+            raise ValueError(f"situations: nothing fits {name!r}, expected a method, and a system with such structures")
+    asked = {
+        system: {
+            Key(name, one, other, ""): found[system][:, names.index(other)] - found[system][:, names.index(one)]
+            for name, found in ranked.items()
+            if system in found
+            for one, other in combinations(fits[name], 2)
+        }
+        for system in results.systems
+    }
+    answers = {system: Answers(found) for system, found in judge(asked, margin).items()}
+    return {
+        name: _advice(situation, fits[name], names, ranked[name], answers) for name, situation in situations.items()
+    }
+
+
+def _ranks(results: Results, situation: Situation) -> dict[str, np.ndarray]:
+    each = [results.ranks(situation.questions, domain) for domain in situation.domains]
+    return {
+        system: np.mean([found[system] for found in each], axis=0)
+        for system in each[0]
+        if all(system in f for f in each)
+    }
+
+
+def _advice(
+    situation: Situation,
+    fits: list[str],
+    names: tuple[str, ...],
+    found: Mapping[str, np.ndarray],
+    answers: Mapping[str, Answers],
+) -> Advice:
+    rank = {system: {m: float(ranks[:, names.index(m)].mean()) for m in fits} for system, ranks in found.items()}
+    unbeaten = {}
+    for system, ranks in rank.items():
+        beaten = {
+            m
+            for m in fits
+            for rival in fits
+            if m != rival and answers[system].outcome(situation.name, m, rival, "") == "worse"
+        }
+        unbeaten[system] = tuple(m for m in sorted(fits, key=ranks.__getitem__) if m not in beaten)
+    return Advice(situation=situation, rank=rank, unbeaten=unbeaten)

@@ -1,63 +1,121 @@
-"""Methods of the study against each other, block by block (one seed on one system): what conclusions are drawn from."""
+"""All contrasts that the verdict prints: which method meets which, by what measure, where; and margins set beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import combinations
 
-from uqlib.study.grid import REGIMES
-from uqlib.study.results import Results
-from uqlib.study.statistics import Pair, pairs
-from uqlib.study.words import name_of
+import numpy as np
+
+from uqlib.study.families import Contrast, Key, Outcome, judge
+from uqlib.study.results import DOMAINS, UNCERTAINTY, Results
 
 PAPER = ("ensemble", "mve", "evidential", "gmm")
-"""The methods of the study by Tan et al.; its conclusions are about these, and so are the ranks that test them."""
+"""The methods of the study by Tan et al.; its conclusions are about these."""
 
-OUT = ("near", "far")
+ALL = "all four"  # questions about the uncertainty
+SETS: Mapping[str, tuple[str, ...]] = {
+    ALL: UNCERTAINTY,
+    "order and detection": ("order", "detection"),
+    "size and likelihood": ("size", "likelihood"),
+    **{question: (question,) for question in UNCERTAINTY},
+}
+"""Measure -> the questions whose ranks are averaged. The rulings rest on the first; the others show what hangs on it."""
 
-
-def among(results: Results, methods: Sequence[str]) -> Results:
-    """The same results with some methods only: ranks are then ranks among these."""
-    chosen = tuple(method for method in results.grid.methods if method in methods)
-    return Results(grid=replace(results.grid, methods=chosen), cells=results.cells, stale=results.stale)
-
-
-def of_systems(results: Results, systems: Iterable[str]) -> Results:
-    """The same results of some systems only."""
-    chosen = {system: results.grid.systems[system] for system in systems}
-    return Results(grid=replace(results.grid, systems=chosen), cells=results.cells, stale=results.stale)
-
-
-def overall_pairs(
-    results: Results, asked: Iterable[tuple[str, str, Sequence[str]]]
-) -> dict[tuple[str, str, str], Pair]:
-    """(method, rival, regimes) -> how the method's rank over all questions about uncertainty compares.
-
-    Corrected together for all that is asked. Positive medians: ranks by which the method is better. Regimes without
-    blocks are left out.
-    """
-    differences = {}
-    for method, rival, regimes in asked:
-        found = results.overall_ranks(regimes)
-        if len(found):
-            a, b = (results.grid.methods.index(name) for name in (method, rival))
-            differences[method, rival, name_of(regimes)] = found[:, b] - found[:, a]
-    return pairs(differences)  # pyright: ignore[reportArgumentType, reportReturnType]
+PLACE, PERCENT, AREA, FRACTION = 1.0, 0.05, 0.02, 0.1
+MARGINS = (
+    ("a difference in rank", PLACE, "one place", "with less, fewer than one of all methods stands between the two"),
+    ("a ratio of force errors", PERCENT, "5 %", "less than what another seed does to the error of one network"),
+    ("a miscalibration area", AREA, "0.02", "a tenth of 0.2, which is what error bars of a third of their size have"),
+    ("a fraction of trajectories", FRACTION, "0.1", "of 32 trajectories of one potential, three: less is their luck"),
+)
+"""What is compared, how small a difference does not matter, in words, and why. Set before results were looked at."""
 
 
-def accuracy_pairs(results: Results, method: str, rivals: Iterable[str], regimes: Sequence[str]) -> dict[str, Pair]:
-    """Rival -> how the method's force errors compare with its own: medians of log ratios, positive if smaller."""
-    found = results.answers("accuracy", regimes)
+def margin(key: Key) -> float:
+    """Differences that are smaller do not matter: see `MARGINS`. Of accuracy, as a logarithm."""
+    special = {"accuracy": float(np.log1p(PERCENT)), "recalibration": AREA}
+    return FRACTION if key.measure.startswith("survival") else special.get(key.measure, PLACE)
+
+
+Experiments = dict[str, dict[Key, np.ndarray]]
+Judged = Mapping[str, Mapping[Key, Contrast]]
+
+
+def contrasts(results: Results) -> Experiments:
+    """System -> contrast -> (seeds,) differences: everything that the page of the verdict compares."""
+    found: Experiments = {system: {} for system in results.systems}
     column = results.grid.methods.index
-    return pairs({rival: found[:, column(method)] - found[:, column(rival)] for rival in rivals})
-
-
-def later_methods(results: Results) -> dict[tuple[str, str, str], Pair]:
-    """The methods that the study did not have, each against the ensemble in each regime; ranks among all methods."""
+    four = [method for method in PAPER if method in results.grid.methods]
     later = [method for method in results.grid.methods if method not in PAPER]
-    return overall_pairs(results, [(m, "ensemble", (regime,)) for m in later for regime in REGIMES])
+    for domain in DOMAINS:
+        for measure, questions in SETS.items():
+            pairs = [*combinations(four, 2)] + ([(m, "ensemble") for m in later] if measure == ALL else [])
+            for system, ranks in results.ranks(questions, domain).items():
+                for one, other in pairs:
+                    difference = ranks[:, column(other)] - ranks[:, column(one)]
+                    found[system][Key(measure, one, other, domain)] = difference
+        for system, good in results.answers("accuracy", domain).items():
+            for one, other in combinations(four, 2):
+                found[system][Key("accuracy", one, other, domain)] = good[:, column(one)] - good[:, column(other)]
+        for system, smaller in recalibrated(results, domain).items():
+            found[system][Key("recalibration", "after", "before", domain)] = smaller
+    return found
 
 
-def outcome_of(found: Mapping[tuple[str, str, str], Pair], method: str, rival: str, where: str) -> str:
-    """Of the method against its rival where they met, in the words of `name_of`."""
-    return found[method, rival, where].outcome if (method, rival, where) in found else "not told apart"
+def recalibrated(results: Results, domain: str) -> dict[str, np.ndarray]:
+    """System -> (seeds,) by how much recalibration shrinks the miscalibration area, averaged over methods with one."""
+    found = {}
+    for system in results.systems:
+        both = [
+            results.values("miscalibration", system, split, stage="before")
+            - results.values("miscalibration", system, split, stage="after")
+            for split in results.splits(system, domain)
+        ]
+        if both:
+            stacked = np.stack(both)  # (splits, seeds, methods)
+            sized = ~np.isnan(stacked).all(axis=(0, 1))
+            if sized.any():
+                found[system] = np.nan_to_num(np.nanmean(stacked[:, :, sized], axis=(0, 2)))
+    return found
+
+
+def judged(results: Results, more: Mapping[str, Mapping[Key, np.ndarray]] | None = None) -> Judged:
+    """All contrasts of the page in one family; `more`: experiments of another kind that it prints as well."""
+    return judge({**contrasts(results), **(more or {})}, margin)
+
+
+class Answers:
+    """What the contrasts of one system say: asked for by who meets whom, in any order."""
+
+    def __init__(self, found: Mapping[Key, Contrast]) -> None:
+        self.found = found
+
+    def contrast(self, measure: str, method: str, rival: str, domain: str) -> tuple[Contrast, bool] | None:
+        """The contrast, and whether it is the wrong way round; None where it was not asked."""
+        for key, turned in ((Key(measure, method, rival, domain), False), (Key(measure, rival, method, domain), True)):
+            if key in self.found:
+                return self.found[key], turned
+        return None
+
+    def outcome(self, measure: str, method: str, rival: str, domain: str) -> Outcome:
+        """Of the method against its rival."""
+        known = self.contrast(measure, method, rival, domain)
+        if known is None:
+            return "undecided"
+        contrast, turned = known
+        other: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
+        return other.get(contrast.outcome, contrast.outcome) if turned else contrast.outcome
+
+    def outcomes(self, measure: str, method: str, rivals: Sequence[str], domains: Sequence[str]) -> list[Outcome]:
+        """Against all rivals, domain by domain."""
+        return [self.outcome(measure, method, rival, domain) for domain in domains for rival in rivals]
+
+
+Ask = Callable[..., Outcome]
+
+
+def asking(answers: Answers, measure: str) -> Ask:
+    """`Answers.outcome` by one measure."""
+    return partial(answers.outcome, measure)

@@ -8,32 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from uqlib.study.contests import later_methods
-from uqlib.study.grid import REGIMES
-from uqlib.study.results import QUESTIONS, Results
-from uqlib.study.statistics import Pair, compare_ranks, pairs
-from uqlib.study.verdict import Finding, findings, rulings_without
-from uqlib.study.words import label, listed, name_of, p_text, signed
+from uqlib.study.contests import ALL, PAPER, Answers, Judged
+from uqlib.study.families import Contrast, Key, seeds_needed
+from uqlib.study.results import DOMAINS, EASIER, OUTSIDE, QUESTIONS, UNCERTAINTY, Results
+from uqlib.study.verdict import Finding, beyond, by_measure, counted
+from uqlib.study.words import label, listed, p_text, signed
 
 
 def coverage(results: Results) -> str:
-    """Which systems are in, from how many seeds, scored on what; which are not; and what it cost."""
+    """Which systems are in, from how many seeds, on how many structures; which are not; and what it cost."""
     lines = []
     for system, seeds in results.systems.items():
         cell = next(cell for (name, *_), cell in results.cells.items() if name == system)
-        regimes = [
-            f"{name_of((regime,))} {listed(f'`{split}`' for split in results.splits(system, (regime,)))}"
-            for regime in REGIMES
-            if results.splits(system, (regime,))
-        ]
         data = results.grid.systems[system].data
         which = "" if data == system else f" (data set `{data}`)"
-        lines.append(
-            f"- **{system}**{which}: {seeds} seeds, {cell['train']} training structures; scored {'; '.join(regimes)}."
-        )
-    if spare := {system: n for system, n in results.spare.items() if n}:
-        more = listed(f"{n} of {system}" for system, n in spare.items())
-        lines.append(f"- As many blocks of each system count, so that each has the same say; left over: {more}.")
+        lines.append(f"- **{system}**{which}: {seeds} seeds, {cell['train']} training structures.")
     if missing := [system for system in results.grid.systems if system not in results.systems]:
         lines.append(f"- Not in these results yet: {listed(missing)}.")
     cells = [results.cells[system, seed, m] for system, seed in results.blocks for m in results.grid.methods]
@@ -55,169 +44,186 @@ def training_hours(results: Results) -> float:
     return total / 3600
 
 
-def standing(results: Results, regime: str) -> str:
-    """Who ranks first in a regime, and who cannot be told from it."""
-    found = results.overall_ranks((regime,))
-    if len(found) < 2:
-        return f"**{name_of((regime,)).capitalize()}**: too few results."
-    compared = compare_ranks(results.grid.methods, found)
-    near = [
-        m
-        for m, a in zip(compared.methods, compared.average, strict=True)
-        if a - compared.average[0] <= compared.critical
-    ]
-    far = [label(m) for m in compared.methods if m not in near]
-    others = f"cannot be told apart from it: {listed(label(m) for m in near[1:])}" if near[1:] else "it stands alone"
-    return (
-        f"**{name_of((regime,)).capitalize()}** {label(compared.methods[0])} comes first (average rank "
-        f"{compared.average[0]:.1f}); {others}. Significantly behind: {listed(far)}. (Friedman's test, all alike: "
-        f"p = {compared.p_value:.1g}; {compared.blocks} blocks.)"
-    )
-
-
-def agreement(results: Results, regimes: Sequence[str]) -> dict[tuple[str, str], float]:
-    """Two systems -> Spearman's correlation of the average ranks of the methods on one and on the other."""
-    found = ranks_by_system(results, regimes)
-    return {
-        (one, other): float(stats.spearmanr(found[one], found[other])[0])
-        for one, other in itertools.combinations(found, 2)
-    }
-
-
-def ranks_by_system(results: Results, regimes: Sequence[str]) -> dict[str, np.ndarray]:
-    """System -> (methods,) average ranks over its seeds and the questions about uncertainty."""
-    found, systems = results.overall_ranks(regimes), [system for system, _ in results.blocks_in(regimes)]
-    return {name: found[[system == name for system in systems]].mean(0) for name in dict.fromkeys(systems)}
-
-
-def agreement_in_words(results: Results) -> str:
-    """Who comes first on each system, and how far the systems agree, regime by regime."""
-    told = []
-    for regime in REGIMES:
-        found = ranks_by_system(results, (regime,))
-        first = [
-            f"{label(results.grid.methods[int(average.argmin())])} on {system}" for system, average in found.items()
-        ]
-        alike = [f"{one} and {other} {signed(rho, 2)}" for (one, other), rho in agreement(results, (regime,)).items()]
-        if alike:
-            where = name_of((regime,)).capitalize()
-            told.append(f"**{where}** first: {listed(first)}; correlation of the orders: {listed(alike)}.")
-    return "\n\n".join(told) or "One system only: nothing to compare."
-
-
-def recalibrations(results: Results) -> dict[str, Pair]:
-    """Regime -> what recalibration does to the miscalibration area, averaged over methods that had one before.
-
-    Positive medians: it becomes smaller.
-    """
-    differences = {}
-    for regime in REGIMES:
-        rows = []
-        for system in results.systems:
-            changes = [
-                results.values("miscalibration", system, split, stage="before")
-                - results.values("miscalibration", system, split, stage="after")
-                for split in results.splits(system, (regime,))
-            ]
-            if changes:
-                rows.append(np.nanmean(np.nanmean(_with_values(changes), axis=2), axis=0))
-        if rows:
-            differences[regime] = np.concatenate(rows)
-    return pairs(differences)
-
-
-def _with_values(changes: Sequence[np.ndarray]) -> np.ndarray:
-    """(splits, seeds, methods) without the methods that had no size before."""
-    stacked = np.stack(changes)
-    return stacked[:, :, ~np.isnan(stacked).all(axis=(0, 1))]
-
-
-def recalibration(results: Results) -> str:
-    """What `recalibrations` found, in words."""
-    words = {"better": "smaller", "worse": "larger", "not told apart": "not significantly different"}
-    told = [
-        f"{name_of((regime,))} it is {words[pair.outcome]} (median change {signed(-pair.median, 3)}, "
-        f"p = {pair.p_value:.2g})"
-        for regime, pair in recalibrations(results).items()
-    ]
-    return f"After recalibration the miscalibration area, averaged over these methods, is this: {'; '.join(told)}."
-
-
-def later(results: Results) -> list[list[str]]:
-    """The methods that came after the study, each against the ensemble: a row for each, a column for each regime."""
-    found = later_methods(results)
-    rows = []
-    for method in dict.fromkeys(method for method, *_ in found):
-        cells = [found.get((method, "ensemble", name_of((regime,)))) for regime in REGIMES]
-        texts = ["–" if pair is None else f"{signed(pair.median, 1)} ({p_text(pair)})" for pair in cells]
-        rows.append([label(method), *texts])
-    return rows
-
-
-def later_in_words(results: Results) -> str:
-    """Which of them beat the ensemble somewhere, and which fall behind nowhere."""
-    found = later_methods(results)
-    outcomes: dict[str, list[str]] = {}
-    for (method, *_), pair in found.items():
-        outcomes.setdefault(method, []).append(pair.outcome)
-    ahead = [label(m) for m, seen in outcomes.items() if "better" in seen and "worse" not in seen]
-    level = [label(m) for m, seen in outcomes.items() if not {"better", "worse"} & set(seen)]
-    behind = [label(m) for m, seen in outcomes.items() if "worse" in seen]
-    return (
-        f"Significantly better than the ensemble somewhere and worse nowhere: {listed(ahead)}. Not to be told apart "
-        f"from it in any regime: {listed(level)}. Significantly worse in at least one: {listed(behind)}."
-    )
-
-
-def in_turn(found: Finding) -> str:
-    """One conclusion with its test and what was found."""
-    return f"**{found.claim}**\n\n*Test.* {found.test}\n\n*Found.* {found.evidence}\n\n*Ruling:* **{found.ruling}**."
-
-
-def steadiness(results: Results) -> str:
-    """Which rulings change when one of the systems is left out."""
-    found, without = findings(results), rulings_without(results)
-    if not without:
-        return "One system only: none can be left out."
-    told = []
-    for k, finding in enumerate(found):
-        how = [f"{each[k]} without {system}" for system, each in without.items() if each[k] != finding.ruling]
-        if how:
-            told.append(f"*{finding.claim[0].lower()}{finding.claim[1:-1]}* ({', '.join(how)})")
-    tested = sum(finding.ruling != "not tested" for finding in found)
-    if not told:
-        return f"All {tested} rulings stand when any one system is left out."
-    return f"Leave out one system, and {len(told)} of {tested} rulings change: {'; '.join(told)}."
-
-
-def scoreboard(results: Results) -> list[list[str | float | None]]:
-    """A row for each method and regime: force MAE over the ensemble's, then the other answers, rank, and costs.
-
-    Averages over blocks, and over splits within each; the error ratio is a geometric mean. Costs are medians over
-    everything, as multiples of one network's.
-    """
+def errors(results: Results) -> tuple[list[str], list[list[str | float | None]]]:
+    """Heads and rows: each split, where it lies, and the force MAE of each method there in meV/Å, over seeds."""
+    heads = ["system", "split", "lies", "times the test error", *(label(m) for m in results.grid.methods)]
     rows: list[list[str | float | None]] = []
-    methods = results.grid.methods
-    price = {what: typical_cost(results, what) for what in ("training", "inference")}
-    for regime in REGIMES:
-        if len(results.blocks_in((regime,))) == 0:
-            continue
-        answers = {q: results.answers(q, (regime,)).mean(0) * QUESTIONS[q].sign for q in QUESTIONS}
-        overall = results.overall_ranks((regime,)).mean(0)
-        reference = answers["accuracy"][methods.index("ensemble")] if "ensemble" in methods else 0.0
-        for k, method in enumerate(methods):
-            scores = [float(answers[q][k]) for q in QUESTIONS if q != "accuracy"]
-            ratio = float(np.exp(answers["accuracy"][k] - reference))
-            costs_of = [price[what][method] for what in ("training", "inference")]
-            rows.append([label(method), name_of((regime,)), ratio, *scores, float(overall[k]), *costs_of])
-    return rows
+    for system in results.systems:
+        times = results.novelty(system)
+        for split in results.splits(system):
+            found = np.median(results.values("MAE", system, split), axis=0)
+            ratio = float(np.median(times[split])) if times else None
+            rows.append([system, split, results.domains[system][split], ratio, *map(float, found)])
+    return heads, rows
+
+
+def domains_in_words(results: Results) -> str:
+    """Which splits count as out of domain, and which are left out since they are no harder than the test set."""
+    told = []
+    for system in results.systems:
+        times = {split: float(np.median(found)) for split, found in results.novelty(system).items()}
+        out, easy = (
+            [f"`{split}` ({times.get(split, np.nan):.1f} ×)" for split in results.splits(system, where)]
+            for where in (OUTSIDE, EASIER)
+        )
+        left = f" Left out, no harder than the test set: {listed(easy)}." if easy else ""
+        told.append(f"- **{system}**: out of domain lie {listed(out)}.{left}")
+    return "\n".join(told)
 
 
 SCOREBOARD = (
-    "method", "regime", "MAE ratio", "Spearman", "ROC-AUC", "miscalibration", "NLL", "rank", "training ×",
-    "prediction ×",
+    "method", "system", "domain", "MAE (meV/Å)", "Spearman", "ROC-AUC", "miscalibration", "NLL (nats)", "rank"
 )  # fmt: skip
 """Heads of `scoreboard`."""
+
+
+def scoreboard(results: Results) -> list[list[str | float | None]]:
+    """A row for each method, system and domain: averages over seeds and splits; of the MAE, geometric ones."""
+    rows: list[list[str | float | None]] = []
+    for domain in DOMAINS:
+        ranked = results.ranks(UNCERTAINTY, domain)
+        answers = {question: results.answers(question, domain) for question in QUESTIONS}
+        for system, ranks in ranked.items():
+            for k, method in enumerate(results.grid.methods):
+                means = {q: QUESTIONS[q].sign * float(found[system][:, k].mean()) for q, found in answers.items()}
+                scores = [means[question] for question in UNCERTAINTY]
+                mae = float(np.exp(means["accuracy"]))
+                rows.append([label(method), system, domain, mae, *scores, float(ranks[:, k].mean())])
+    return rows
+
+
+def average_ranks(results: Results, domain: str, questions: Sequence[str] = UNCERTAINTY) -> dict[str, np.ndarray]:
+    """System -> (methods,) average ranks: over seeds, splits, and questions."""
+    return {system: found.mean(0) for system, found in results.ranks(questions, domain).items()}
+
+
+def agreement(results: Results, domain: str) -> dict[tuple[str, str], float]:
+    """Two systems -> Spearman's correlation of the average ranks of the methods on one and on the other."""
+    found = average_ranks(results, domain)
+    pairs = itertools.combinations(found, 2)
+    return {(one, other): float(stats.spearmanr(found[one], found[other])[0]) for one, other in pairs}
+
+
+def agreement_in_words(results: Results) -> str:
+    """Who comes first on each system, and how far the systems agree."""
+    told = []
+    for domain in DOMAINS:
+        first = [
+            f"{label(results.grid.methods[int(average.argmin())])} on {system}"
+            for system, average in average_ranks(results, domain).items()
+        ]
+        alike = [f"{one} and {other} {signed(rho, 2)}" for (one, other), rho in agreement(results, domain).items()]
+        if alike:
+            told.append(f"**{domain.capitalize()}** first: {listed(first)}; correlation of orders: {listed(alike)}.")
+    return "\n\n".join(told) or "One system only: nothing to compare."
+
+
+def family_in_words(found: Judged) -> str:
+    """How many contrasts are judged at once, how many seeds they need, and what they could have found."""
+    needed, told = seeds_needed(len(found)), []
+    for name, contrasts in found.items():
+        seeds = next(iter(contrasts.values())).seeds
+        ranked = [c for key, c in contrasts.items() if key.measure == ALL]
+        reach = float(np.median([c.detectable for c in ranked])) if ranked else np.inf
+        words = f"a difference of {reach:.1f} places would be found in four of five repetitions, at the median"
+        told.append(
+            f"- **{name}**: {len(contrasts)} contrasts, {seeds} seeds; "
+            + (words if np.isfinite(reach) else "no difference can be found" if seeds < needed else "of fractions")
+            + "."
+        )
+    return (
+        f"This page prints {sum(map(len, found.values()))} contrasts of {len(found)} experiments, and judges them as "
+        f"one family. Each experiment has {5 / len(found):.2g} % of the 5 %, and needs at least {needed} seeds for "
+        "anything to be found.\n\n" + "\n".join(told)
+    )
+
+
+def recalibration(found: Judged) -> str:
+    """What recalibration does to the miscalibration area, system by system."""
+    words = {"better": "smaller", "worse": "larger", "equivalent": "equivalent", "undecided": "undecided"}
+    told = [
+        f"- {system}, {key.domain}: it shrinks by {signed(c.estimate, 3)} ({words[c.outcome]}, {p_text(c.p_value)})"
+        for system, contrasts in found.items()
+        for key, c in contrasts.items()
+        if key.measure == "recalibration"
+    ]
+    return "\n".join(["The miscalibration area, averaged over the methods that have one before:\n", *told])
+
+
+def later(results: Results, found: Judged) -> list[list[str]]:
+    """The methods that came after the study, each against the ensemble: a row for each, system by system."""
+    rows = []
+    for method in [m for m in results.grid.methods if m not in PAPER]:
+        row = [label(method)]
+        for system in results.systems:
+            for domain in DOMAINS:
+                contrast = found[system].get(Key(ALL, method, "ensemble", domain))
+                row.append(_brief(contrast))
+        rows.append(row)
+    return rows
+
+
+def _brief(contrast: Contrast | None) -> str:
+    return "–" if contrast is None else f"{signed(contrast.estimate, 1)} ({contrast.outcome})"
+
+
+def later_in_words(results: Results, found: Judged) -> str:
+    """On how many systems each of them is better, worse, or equivalent, in domain and out of it."""
+    lines = []
+    for domain in DOMAINS:
+        told: dict[str, list[str]] = {"better": [], "equivalent": [], "worse": []}
+        for method in [m for m in results.grid.methods if m not in PAPER]:
+            seen = [Answers(found[system]).outcome(ALL, method, "ensemble", domain) for system in results.systems]
+            for outcome, names in told.items():
+                if count := seen.count(outcome):  # pyright: ignore[reportArgumentType]
+                    names.append(f"{label(method)} ({count} of {len(seen)})")
+        parts = [f"{outcome}: {listed(names)}" for outcome, names in told.items()]
+        lines.append(f"**{domain.capitalize()}**, and on how many systems: {'; '.join(parts)}.")
+    return "\n\n".join(lines)
+
+
+def rulings(found: Sequence[Finding], systems: Sequence[str]) -> list[list[str]]:
+    """A row for each conclusion: its ruling on each system."""
+    return [
+        [each.claim, *(each.rulings.get(s, f"undecided: {each.without}" if each.without else "–") for s in systems)]
+        for each in found
+    ]
+
+
+def in_turn(found: Finding) -> str:
+    """One conclusion with its test, and what was found on each system."""
+    each = [f"- *{s}*: **{r}**. {found.evidence.get(s, '')}".rstrip() for s, r in found.rulings.items()]
+    general = counted(found.rulings) if found.rulings else f"undecided: {found.without}"
+    further = (
+        ""
+        if not found.rulings
+        else " This may be said of systems like these."
+        if beyond(list(found.rulings.values()))
+        else " No more is claimed."
+    )
+    return "\n".join([f"**{found.claim}**\n\n*Test.* {found.test}\n", *each, f"\n*Ruling:* {general}.{further}"])
+
+
+def by_measure_table(results: Results, found: Judged) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: what each ruling would be if only some of the questions had been asked."""
+    table = by_measure(results, found)
+    measures = list(next(iter(table.values())))
+    rows = [
+        [claim, system, *(by[measure][system] for measure in measures)]
+        for claim, by in table.items()
+        for system in results.systems
+    ]
+    return ["conclusion", "system", *measures], rows
+
+
+def hanging(results: Results, found: Judged) -> str:
+    """How many of the rulings are the same by every set of questions."""
+    each = [[by[m][s] for m in by] for by in by_measure(results, found).values() for s in results.systems]
+    same, turned = sum(len(set(row)) == 1 for row in each), sum({"upheld", "contradicted"} <= set(row) for row in each)
+    return (
+        f"{same} of {len(each)} rulings are the same whichever questions are asked; {turned} turn from upheld to "
+        "contradicted, or back, with the choice of questions."
+    )
 
 
 def typical_cost(results: Results, what: str) -> dict[str, float]:

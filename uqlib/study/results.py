@@ -1,25 +1,32 @@
-"""Results of the study as arrays: scores of all methods, block by block, in one regime or several.
+"""Results of the study as arrays: scores of all methods, system by system and seed by seed, in and out of domain.
 
 A *block* is one seed on one system: all methods start from the same seed and meet the same data there, so that they can
-be compared in pairs. Blocks of one system are independent trainings on the same data. The splits of one block are not:
-they are scored with the same networks, and are averaged before anything is tested.
+be compared in pairs. Blocks of one system are independent trainings. The splits of one block are not: they are scored
+with the same networks, and are averaged before anything is tested. Blocks of different systems are never mixed.
+
+What lies *out of domain* is measured: splits on which the plain network makes larger errors than on the test set.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from uqlib.study.grid import FOLDER, REGIMES, Grid, load_grid
+from uqlib import methods
+from uqlib.methods.shared.recipes import AfterTraining
+from uqlib.study.grid import FOLDER, Grid, load_grid
 from uqlib.study.running import Digests
-from uqlib.study.statistics import ranks
+from uqlib.study.statistics import ranks, seed_interval
 
 FEWEST_SEEDS = 3  # of a system that counts: with fewer, its luck would pass for a result
+INSIDE, OUTSIDE, EASIER = "in domain", "out of domain", "no harder than the test set"
+DOMAINS = (INSIDE, OUTSIDE)
+"""Where methods are compared. What is new and yet no harder than the test set belongs to neither."""
 Quantity = Literal["force", "energy"]
 Stage = Literal["before", "after"]
 
@@ -58,22 +65,21 @@ QUESTIONS: Mapping[str, Question] = {
 """What each answer is ranked by."""
 
 UNCERTAINTY = ("order", "detection", "size", "likelihood")
-"""The questions that are about the uncertainty; their ranks together make the rank of a method."""
+"""The questions about the uncertainty. A method's *rank* is its average over these, over splits, and over seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """Cells of the study that belong to a grid; made by `load_results`.
 
-    Only complete blocks count, only systems with at least `FEWEST_SEEDS` of them, and as many of one system as of
-    another: the first ones of each, so that each system has the same say.
+    Only complete blocks count, and only systems with at least `FEWEST_SEEDS` of them.
     """
 
     grid: Grid
     cells: Mapping[tuple[str, int, str], Mapping[str, Any]]  # (system, seed, method) -> cell
     stale: tuple[str, ...] = ()  # files that were made with other settings or data, and left out
     blocks: tuple[tuple[str, int], ...] = field(init=False)  # (system, seed) that count
-    spare: Mapping[str, int] = field(init=False)  # system -> how many complete blocks do not
+    domains: Mapping[str, Mapping[str, str]] = field(init=False)  # system -> split -> where it lies
 
     def __post_init__(self) -> None:
         complete = {
@@ -81,27 +87,29 @@ class Results:
             for system in self.grid.systems
         }
         enough = {system: seeds for system, seeds in complete.items() if len(seeds) >= FEWEST_SEEDS}
-        even = min((len(seeds) for seeds in enough.values()), default=0)
-        counted = tuple((system, seed) for system, seeds in enough.items() for seed in seeds[:even])
+        counted = tuple((system, seed) for system, seeds in enough.items() for seed in seeds)
         object.__setattr__(self, "blocks", counted)
-        object.__setattr__(self, "spare", {system: len(seeds) - even for system, seeds in enough.items()})
+        object.__setattr__(self, "domains", {system: self._placed(system) for system in enough})
 
     @property
     def systems(self) -> dict[str, int]:
-        """System -> how many of its blocks count; systems without any are left out."""
+        """System -> how many blocks it has; systems without any are left out."""
         counts = {system: sum(s == system for s, _ in self.blocks) for system in self.grid.systems}
         return {system: count for system, count in counts.items() if count}
 
-    def splits(self, system: str, regimes: Sequence[str] = REGIMES) -> list[str]:
-        """The splits of a system in these regimes that were scored."""
-        seeds = [seed for s, seed in self.blocks if s == system]
-        scored = self.cells[system, seeds[0], self.grid.methods[0]]["splits"] if seeds else {}
-        wanted = [split for regime in regimes for split in self.grid.systems[system].regimes.get(regime, ())]
-        return [split for split in wanted if split in scored]
+    @property
+    def plain(self) -> str:
+        """A method whose forces are those of one plain network."""
+        after = (m for m in self.grid.methods if isinstance(methods.METHODS.get(m), AfterTraining))
+        return next(after, self.grid.methods[0])
 
-    def blocks_in(self, regimes: Sequence[str]) -> list[tuple[str, int]]:
-        """The blocks of the systems that have a split in these regimes."""
-        return [(system, seed) for system, seed in self.blocks if self.splits(system, regimes)]
+    def splits(self, system: str, domain: str | None = None) -> list[str]:
+        """The splits of a system that were scored: those of one domain, or all."""
+        return [split for split, where in self.domains[system].items() if domain in (None, where)]
+
+    def novelty(self, system: str) -> dict[str, np.ndarray]:
+        """Split -> (seeds,) force error of the plain network there, as a multiple of that on the test set."""
+        return {split: np.exp(found) for split, found in self._harder(system, self._scored(system)).items()}
 
     def values(
         self, metric: str, system: str, split: str, *, quantity: Quantity = "force", stage: Stage = "before"
@@ -114,17 +122,17 @@ class Results:
         ]
         return np.array(found, dtype=float)
 
-    def answers(self, question: str, regimes: Sequence[str], *, quantity: Quantity = "force") -> np.ndarray:
-        """(blocks, methods), averaged over the splits of the regimes; more is better. Logarithms where ratios count."""
-        return self._by_block(question, regimes, quantity, ranked=False)
+    def answers(self, question: str, domain: str, *, quantity: Quantity = "force") -> dict[str, np.ndarray]:
+        """System -> (seeds, methods), averaged over splits; more is better. Logarithms where ratios count."""
+        return self._by_system(lambda s, split: self._good(question, s, split, quantity), domain)
 
-    def ranks(self, question: str, regimes: Sequence[str], *, quantity: Quantity = "force") -> np.ndarray:
-        """(blocks, methods) ranks, 1 for the best, averaged over the splits of the regimes."""
-        return self._by_block(question, regimes, quantity, ranked=True)
+    def ranks(self, questions: Sequence[str], domain: str, *, quantity: Quantity = "force") -> dict[str, np.ndarray]:
+        """System -> (seeds, methods) ranks, 1 for the best, averaged over the splits and over the questions."""
 
-    def overall_ranks(self, regimes: Sequence[str], *, quantity: Quantity = "force") -> np.ndarray:
-        """(blocks, methods) ranks, averaged over splits and over all questions about the uncertainty."""
-        return np.mean([self.ranks(question, regimes, quantity=quantity) for question in UNCERTAINTY], axis=0)
+        def found(system: str, split: str) -> np.ndarray:
+            return np.mean([ranks(self._good(q, system, split, quantity)) for q in questions], axis=0)
+
+        return self._by_system(found, domain)
 
     def costs(self, what: Literal["training", "inference", "memory"]) -> dict[str, np.ndarray]:
         """System -> (seeds, methods) multiples of what one network costs; nan where an interrupted run did not tell."""
@@ -138,20 +146,36 @@ class Results:
             found[system] = np.array(rows, dtype=float)
         return found
 
-    def _by_block(self, question: str, regimes: Sequence[str], quantity: Quantity, *, ranked: bool) -> np.ndarray:
+    def _good(self, question: str, system: str, split: str, quantity: Quantity) -> np.ndarray:
         asked = QUESTIONS[question]
-        rows = []
-        for system in self.systems:
-            splits = self.splits(system, regimes)
-            if not splits:
-                continue
-            found = []
-            for split in splits:
-                values = self.values(asked.metric, system, split, quantity=quantity, stage=asked.stage)
-                good = asked.sign * (np.log(values) if asked.logarithmic else values)
-                found.append(ranks(good) if ranked else good)
-            rows.append(np.mean(found, axis=0))
-        return np.concatenate(rows) if rows else np.empty((0, len(self.grid.methods)))
+        values = self.values(asked.metric, system, split, quantity=quantity, stage=asked.stage)
+        return asked.sign * (np.log(values) if asked.logarithmic else values)
+
+    def _by_system(self, found: Callable[[str, str], np.ndarray], domain: str) -> dict[str, np.ndarray]:
+        splits = {system: self.splits(system, domain) for system in self.systems}
+        return {system: np.mean([found(system, s) for s in each], axis=0) for system, each in splits.items() if each}
+
+    def _scored(self, system: str) -> list[str]:
+        seeds = [seed for s, seed in self.blocks if s == system]
+        scored = self.cells[system, seeds[0], self.grid.methods[0]]["splits"]
+        return [split for named in self.grid.systems[system].regimes.values() for split in named if split in scored]
+
+    def _harder(self, system: str, splits: Sequence[str]) -> dict[str, np.ndarray]:
+        """Split -> (seeds,) logarithm of the plain network's error there over that on the test set."""
+        column, named = self.grid.methods.index(self.plain), self.grid.systems[system].regimes.get("in-domain", ())
+        errors = {split: np.log(self.values("MAE", system, split)[:, column]) for split in splits}
+        known = [errors[split] for split in named if split in errors]
+        return {split: found - np.mean(known, axis=0) for split, found in errors.items()} if known else {}
+
+    def _placed(self, system: str) -> dict[str, str]:
+        """Split -> its domain. Without a test set nothing can be measured, and all is taken as out of domain."""
+        splits = self._scored(system)
+        inside, harder = self.grid.systems[system].regimes.get("in-domain", ()), self._harder(system, splits)
+        placed = {}
+        for split in splits:
+            low = seed_interval(harder[split][:, None], [system] * len(harder[split]))[0, 0] if harder else np.inf
+            placed[split] = INSIDE if split in inside else OUTSIDE if low > 0 else EASIER
+        return placed
 
 
 def load_results(scale: str = "teaching", *, folder: str | Path | None = None, grid: Grid | None = None) -> Results:

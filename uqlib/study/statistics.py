@@ -1,22 +1,19 @@
-"""Is a difference more than the luck of the seeds? Ranks over blocks, the tests that belong to them, and intervals.
+"""Numbers with intervals that hold, from few seeds: ranks, Hodges-Lehmann estimates, means over seeds.
 
-J. Demšar, "Statistical comparisons of classifiers over multiple data sets", J. Mach. Learn. Res. 7, 1 (2006), is the
-source of the recipe: ranks in each block, Friedman's test whether there is any difference at all, Nemenyi's critical
-difference between average ranks; and for one method against others, Wilcoxon's test with Holm's correction.
+What is compared is always one system's own: one value for each seed, of all methods alike. How many such comparisons
+are judged at once is the business of `families`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.05  # of significance, everywhere
+LEVEL = 0.05  # of significance of a page, and of each test of equivalence
 
 
 def ranks(good: np.ndarray) -> np.ndarray:
@@ -26,138 +23,60 @@ def ranks(good: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Average ranks of several methods over blocks, and what can be said about their differences."""
+class Estimate:
+    """Hodges-Lehmann estimates of (contrasts,) differences, with intervals; infinite where the seeds give none."""
 
-    methods: tuple[str, ...]  # best first
-    average: np.ndarray  # (methods,)
-    blocks: int
-    p_value: float  # of Friedman's test: all methods alike
-    critical: float  # average ranks that differ by less cannot be told apart (Nemenyi)
-
-    @property
-    def cliques(self) -> list[tuple[str, ...]]:
-        """Largest groups of neighbours in rank that cannot be told apart; they may overlap. Of two methods or more."""
-        found: list[tuple[int, int]] = []
-        for first in range(len(self.methods)):
-            last = max(i for i in range(len(self.methods)) if self.average[i] - self.average[first] <= self.critical)
-            if last > first and (not found or last > found[-1][1]):
-                found.append((first, last))
-        return [tuple(self.methods[first : last + 1]) for first, last in found]
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
-def compare_ranks(methods: Sequence[str], found: np.ndarray, *, level: float = LEVEL) -> Comparison:
-    """Friedman's test and Nemenyi's critical difference for (blocks, methods) ranks or averages of ranks.
+def hodges_lehmann(differences: np.ndarray, *, level: float = 1 - LEVEL) -> Estimate:
+    """Where the middle of (seeds, contrasts) differences lies: the median of the means of all pairs of seeds.
 
-    They are ranked again in each block, as the tests want. Raises ValueError for fewer than three methods or two
-    blocks.
+    The interval holds whatever cannot be refused by Wilcoxon's signed-rank test, so that the two never disagree. Its
+    coverage is at least `level` for differences that scatter alike to both sides. Few seeds have no such interval:
+    five give at most 94 %, three 75 %.
+
+    Source: J. L. Hodges and E. L. Lehmann, Ann. Math. Stat. 34, 598 (1963); the interval, J. W. Tukey, in M. Hollander
+    and D. A. Wolfe, Nonparametric Statistical Methods (Wiley, 1973), section 3.3.
     """
-    names, (blocks, k) = list(methods), found.shape
-    if k != len(methods) or k < 3 or blocks < 2:
-        raise ValueError(f"found: got shape {found.shape} for {len(methods)} methods, expected at least 2 blocks and 3")
-    again = ranks(-found)
-    average = again.mean(0)
-    order = np.argsort(average, kind="stable")
-    alike = bool((again == again[:, :1]).all())
-    return Comparison(
-        methods=tuple(names[int(i)] for i in order),
-        average=average[order],
-        blocks=blocks,
-        p_value=1.0 if alike else float(stats.friedmanchisquare(*again.T).pvalue),
-        critical=critical_difference(k, blocks, level=level),
+    seeds = len(differences)
+    first, second = np.triu_indices(seeds)
+    means = np.sort((differences[first] + differences[second]) / 2, axis=0)
+    out = _outside(seeds, round((1 - level) / 2, 12))
+    bounds = (
+        (means[out - 1], means[-out]) if out else (np.full(means.shape[1], -np.inf), np.full(means.shape[1], np.inf))
     )
+    return Estimate(value=np.median(means, axis=0), low=bounds[0], high=bounds[1])
 
 
-@functools.cache  # the quantile takes a second
-def critical_difference(methods: int, blocks: int, *, level: float = LEVEL) -> float:
-    """Nemenyi: q · sqrt(k (k + 1) / 6 N), q of the studentized range over sqrt 2 (Demšar, eq. 2 of section 3.2.2)."""
-    q = float(stats.studentized_range.ppf(1 - level, methods, np.inf)) / math.sqrt(2)
-    return q * math.sqrt(methods * (methods + 1) / (6 * blocks))
-
-
-Outcome = Literal["better", "worse", "not told apart"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One method against another over blocks."""
-
-    median: float  # of the differences; positive: the first is better
-    p_value: float  # two-sided, corrected for all pairs that were asked at once
-    blocks: int
-    smallest: float  # p value that this many blocks can give at best, so corrected
-
-    @property
-    def outcome(self) -> Outcome:
-        if self.p_value >= LEVEL or self.median == 0:
-            return "not told apart"
-        return "better" if self.median > 0 else "worse"
-
-    @property
-    def could_tell(self) -> bool:
-        """Whether there are blocks enough for any difference to be significant."""
-        return self.smallest < LEVEL
-
-
-def pairs(differences: Mapping[str, np.ndarray]) -> dict[str, Pair]:
-    """Wilcoxon's signed-rank test of each (blocks,) of differences, with Holm's correction for all together.
-
-    Positive: better. Where only one of the two had a value, let the difference be infinite; nan where neither had.
-    """
-    kept = {name: np.nan_to_num(d[~np.isnan(d)], posinf=1e9, neginf=-1e9) for name, d in differences.items()}
-    raw = {name: wilcoxon(values) for name, values in kept.items()}
-    corrected = holm(raw)
-    return {
-        name: Pair(
-            median=float(np.median(values)) if len(values) else 0.0,
-            p_value=corrected[name],
-            blocks=len(values),
-            smallest=min(1.0, len(kept) * 2.0 ** (1 - len(values))) if len(values) else 1.0,
-        )
-        for name, values in kept.items()
-    }
-
-
-def wilcoxon(values: np.ndarray) -> float:
-    """Two-sided p value of the signed-rank test, exact also with ties; zeros are left out, as by Wilcoxon.
-
-    F. Wilcoxon, Biometrics Bull. 1, 80 (1945). All signs being equally likely, the distribution of the sum of the
-    positive ranks is built up rank by rank.
-    """
-    kept = values[values != 0]
-    twice = np.rint(2 * stats.rankdata(np.abs(kept))).astype(int)  # whole numbers, also where ties share a rank
-    ways = np.ones(1)  # of reaching each sum
-    for rank in twice:
+@functools.cache
+def _outside(seeds: int, tail: float) -> int:
+    """How many of the sorted means lie outside each end of the interval, and its end with them; 0: there is none."""
+    ways = np.ones(1)  # of reaching each sum of ranks, all signs being equally likely
+    for rank in range(1, seeds + 1):
         ways = np.append(ways, np.zeros(rank)) + np.append(np.zeros(rank), ways)
-    positive = int(twice[kept > 0].sum())
-    smaller = min(positive, int(twice.sum()) - positive)
-    return float(min(1.0, 2 * ways[: smaller + 1].sum() / ways.sum()))
+    below = np.cumsum(ways) / ways.sum()
+    return int((below <= tail).sum())
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Corrected for their number, step by step from the smallest: S. Holm, Scand. J. Stat. 6, 65 (1979)."""
-    corrected, highest = {}, 0.0
-    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        corrected[name] = highest
-    return {name: corrected[name] for name in p_values}
+def seed_interval(values: np.ndarray, strata: Sequence[str], *, level: float = 0.95) -> np.ndarray:
+    """(2, methods) ends of Student's interval of the mean over (blocks, methods), each system with the same weight.
 
-
-def seed_interval(
-    values: np.ndarray, strata: Sequence[str], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> np.ndarray:
-    """(2, methods) ends of the bootstrap interval of the mean over (blocks, methods).
-
-    Seeds are drawn with replacement within each of the `strata` (blocks,), the systems: these are the ones that were
-    chosen, and no sample of anything.
+    Seeds are a sample, and the `strata` (blocks,), the systems, are not: these are the ones that were chosen. Degrees
+    of freedom by F. E. Satterthwaite, Biometrics Bull. 2, 110 (1946). A bootstrap over so few seeds is too narrow: of
+    three seeds its 95 % interval holds the mean in some 80 % of all cases. Infinite where a system has one seed.
     """
-    rng = np.random.default_rng(seed)
     names = np.asarray(strata)
-    drawn = np.concatenate(
-        [
-            rng.choice(np.flatnonzero(names == name), size=(resamples, (names == name).sum()))
-            for name in np.unique(names)
-        ],
-        axis=1,
-    )
-    return np.quantile(values[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    parts = [values[names == name] for name in dict.fromkeys(strata)]
+    middle = np.mean([part.mean(0) for part in parts], axis=0)
+    if min(len(part) for part in parts) < 2:
+        return np.stack([np.full(middle.shape, -np.inf), np.full(middle.shape, np.inf)])
+    shares = np.stack([part.var(0, ddof=1) / len(part) for part in parts]) / len(parts) ** 2
+    freedom = np.array([len(part) - 1 for part in parts])[:, None]
+    total = shares.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        degrees = np.where(total > 0, total**2 / (shares**2 / freedom).sum(0), 1.0)
+    reach = stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(total)
+    return np.stack([middle - reach, middle + reach])

@@ -1,209 +1,214 @@
-"""The conclusions of the study that the book starts from, put to results: upheld, contradicted or undecided.
+"""The conclusions of the study that the book starts from, put to each system: upheld, contradicted or undecided.
 
-Each function states its test and applies it; nothing is typed that the results decide. All tests compare block by
-block (one seed on one system), on the ranks or scores of forces. Out of domain means "near" and "far" together.
+Each function states its test and applies it to one system; nothing is typed that the results decide. All of them read
+the same contrasts, judged as one family (`families`), so that no two of them disagree on who is better. A general
+sentence says on how many systems a ruling holds, and `beyond` whether that reaches further than these systems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
+from uqlib.study.contests import ALL, PAPER, SETS, Answers, Ask, Judged, asking, judged
+from uqlib.study.families import Outcome
+from uqlib.study.results import DOMAINS, OUTSIDE, QUESTIONS, Results
+from uqlib.study.statistics import LEVEL
+from uqlib.study.words import contrast_text, label
 
-from uqlib.study.contests import OUT, PAPER, accuracy_pairs, among, of_systems, outcome_of, overall_pairs
-from uqlib.study.grid import REGIMES
-from uqlib.study.results import QUESTIONS, Results
-from uqlib.study.statistics import Pair, pairs
-from uqlib.study.words import label, name_of, p_text, signed, too_few
+Ruling = Literal["upheld", "contradicted", "undecided"]
+SINGLE = PAPER[1:]
+GOOD: tuple[Outcome, ...] = ("better", "equivalent")
 
-Ruling = Literal["upheld", "contradicted", "undecided", "not tested"]
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """A sentence of the study, what decides it, and the contrasts that this rests on."""
+
+    claim: str
+    test: str  # what is asked of a system, and what decides
+    rule: Callable[[Ask], Ruling]  # of outcome(method, rival, domain)
+    rests_on: tuple[tuple[str, str, str], ...]  # (method, rival, domain)
+    measure: str = ALL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What became of one conclusion."""
+    """What became of one conclusion, system by system."""
 
     claim: str
-    ruling: Ruling
-    test: str  # what is asked of the results, and what decides
-    evidence: str  # what was found
+    test: str
+    rulings: Mapping[str, Ruling]  # system -> ruling
+    evidence: Mapping[str, str]  # system -> the contrasts that decide, in words
+    without: str = ""  # why there are no rulings, or fewer than one would like
 
 
-def consistency(results: Results) -> Finding:
-    """The study's title."""
-    found = overall_pairs(among(results, PAPER), [(m, "ensemble", (regime,)) for m in PAPER[1:] for regime in REGIMES])
-    outcomes = {m: [pair.outcome for (name, *_), pair in found.items() if name == m] for m in PAPER[1:]}
-    better = [m for m, seen in outcomes.items() if "better" in seen and "worse" not in seen]
-    behind = [m for m, seen in outcomes.items() if "worse" in seen]
-    ruling: Ruling = "upheld" if len(behind) == len(outcomes) else "contradicted" if better else "undecided"
-    return Finding(
-        claim="Uncertainty from a single model does not consistently outperform an ensemble.",
-        ruling=ruling,
-        test="Upheld if each of the three single-model methods is significantly worse than the ensemble in at least "
-        "one regime; contradicted if one of them is significantly better somewhere and worse nowhere.",
-        evidence=_tell(found),
-    )
+def _consistency(outcome: Ask) -> Ruling:
+    seen = {m: [outcome(m, "ensemble", domain) for domain in DOMAINS] for m in SINGLE}
+    if any("better" in found and all(o in GOOD for o in found) for found in seen.values()):
+        return "contradicted"
+    return "upheld" if all("worse" in found for found in seen.values()) else "undecided"
 
 
-def no_winner(results: Results) -> Finding:
-    """No method wins on every metric."""
-    few = among(results, PAPER)
-    asked = [(question, regime) for regime in REGIMES for question in QUESTIONS if few.blocks_in((regime,))]
-    found = {contest: few.answers(contest[0], (contest[1],)) for contest in asked}
-    best = {contest: int(few.ranks(contest[0], (contest[1],)).mean(0).argmin()) for contest in asked}
-    behind: dict[str, list[str]] = {}
-    for k, method in enumerate(few.grid.methods):
-        against = {
-            f"{question} {name_of((regime,))}": found[question, regime][:, k] - found[question, regime][:, first]
-            for (question, regime), first in best.items()
-            if first != k
-        }
-        behind[method] = [contest for contest, pair in pairs(against).items() if pair.outcome == "worse"]
-    wins = {method: sum(first == k for first in best.values()) for k, method in enumerate(few.grid.methods)}
-    unbeaten = [method for method, where in behind.items() if not where]
-    sweeps = [method for method in unbeaten if wins[method] == len(asked)]
-    ruling: Ruling = "upheld" if not unbeaten else "contradicted" if sweeps == unbeaten else "undecided"
-    told = [f"{label(m)} in {len(where)} of {len(asked)} (first: {where[0]})" for m, where in behind.items() if where]
-    first = ", ".join(f"{label(m)} {count}" for m, count in sorted(wins.items(), key=lambda item: -item[1]))
-    return Finding(
-        claim="No method wins on every metric.",
-        ruling=ruling,
-        test=f"{len(asked)} contests: {len(QUESTIONS)} questions in each regime. Upheld if each of the four methods is "
-        "significantly worse than the one that is best on average in at least one of them (Wilcoxon, with Holm's "
-        "correction for the contests); contradicted if one is first in all and all others are worse somewhere.",
-        evidence=f"Best on average: {first}. Significantly worse than the best: {'; '.join(told) or 'none'}.",
-    )
+def _generalisation(outcome: Ask) -> Ruling:
+    seen = [outcome("ensemble", rival, OUTSIDE) for rival in SINGLE]
+    if any(o in ("worse", "equivalent") for o in seen):
+        return "contradicted"
+    return "upheld" if all(o == "better" for o in seen) else "undecided"
 
 
-def generalisation(results: Results) -> Finding:
-    """Ensembling generalises best."""
-    found = accuracy_pairs(among(results, PAPER), "ensemble", PAPER[1:], OUT)
-    outcomes = [pair.outcome for pair in found.values()]
-    ruling: Ruling = "contradicted" if "worse" in outcomes else "undecided"
-    if set(outcomes) == {"better"}:
-        ruling = "upheld"
-    told = ", ".join(
-        f"{signed(100 * (np.exp(-pair.median) - 1), 1)} % against {label(rival)} ({p_text(pair)})"
-        for rival, pair in found.items()
-    )
-    return Finding(
-        claim="Ensembling generalises best.",
-        ruling=ruling,
-        test="Force errors (MAE) out of domain: upheld if the ensemble's are significantly smaller than those of MVE, "
-        "of evidential regression and of the plain network under the GMM; contradicted if they are significantly "
-        "larger than one of these.",
-        evidence=f"Median change of the MAE: {told}. {too_few(found.values())}".strip(),
-    )
+def _in_domain_only(outcome: Ask) -> Ruling:
+    inside, outside = (outcome("mve", "ensemble", domain) for domain in DOMAINS)
+    if inside == "worse" or outside in GOOD:
+        return "contradicted"
+    return "upheld" if inside in GOOD and outside == "worse" else "undecided"
 
 
-def in_domain_only(results: Results) -> Finding:
-    """Mean-variance estimation is good only in domain."""
-    asked = [("mve", "ensemble", regimes) for regimes in (("in-domain",), OUT)]
-    found = overall_pairs(among(results, PAPER), asked)
-    inside, outside = (outcome_of(found, "mve", "ensemble", where) for where in ("in domain", "out of domain"))
-    ruling: Ruling = (
-        "contradicted" if inside == "worse" or outside == "better" else "upheld" if outside == "worse" else "undecided"
-    )
-    return Finding(
-        claim="Mean-variance estimation is good only in domain.",
-        ruling=ruling,
-        test="Good is what does not rank significantly behind the ensemble. Upheld if MVE is good in domain and not "
-        "out of it; contradicted if it is not good in domain either, or better than the ensemble out of it.",
-        evidence=f"{_tell(found)} (The force errors themselves, MVE's over the ensemble's: {_error_ratios(results)}.)",
-    )
+def _mixture_outside(outcome: Ask) -> Ruling:
+    seen = [outcome("gmm", rival, OUTSIDE) for rival in ("mve", "evidential")]
+    if any(o in ("worse", "equivalent") for o in seen):
+        return "contradicted"
+    return "upheld" if all(o == "better" for o in seen) else "undecided"
 
 
-def _error_ratios(results: Results) -> str:
-    few = among(results, PAPER)
-    found = {regime: accuracy_pairs(few, "mve", ["ensemble"], (regime,))["ensemble"] for regime in REGIMES}
-    told = [f"{np.exp(-p.median):.2f} {name_of((r,))} ({p_text(p)})" for r, p in found.items() if p.blocks]
-    return ", ".join(told)
-
-
-def gmm_out_of_domain(results: Results) -> Finding:
-    """The Gaussian mixture is better out of domain."""
-    found = overall_pairs(among(results, PAPER), [("gmm", rival, OUT) for rival in ("mve", "evidential", "ensemble")])
-    outcomes = [outcome_of(found, "gmm", rival, "out of domain") for rival in ("mve", "evidential")]
-    ruling: Ruling = "upheld" if outcomes == ["better"] * 2 else "contradicted" if "worse" in outcomes else "undecided"
-    return Finding(
-        claim="The Gaussian mixture is better out of domain.",
-        ruling=ruling,
-        test="Upheld if GMM ranks significantly better out of domain than both of the other single-model methods; "
-        "contradicted if it ranks significantly worse than one of them.",
-        evidence=_tell(found),
-    )
-
-
-def evidential_never(results: Results) -> Finding:
-    """Evidential regression is never the preferable one."""
+def _evidential_never(outcome: Ask) -> Ruling:
     rivals = [m for m in PAPER if m != "evidential"]
-    found = overall_pairs(among(results, PAPER), [("evidential", m, (regime,)) for regime in REGIMES for m in rivals])
-    by_regime: dict[str, list[str]] = {}
-    for (_, _, where), pair in found.items():
-        by_regime.setdefault(where, []).append(pair.outcome)
-    preferable = [where for where, seen in by_regime.items() if all(outcome == "better" for outcome in seen)]
-    beaten = [where for where, seen in by_regime.items() if "worse" in seen]
-    ruling: Ruling = (
-        "contradicted" if preferable else "upheld" if by_regime and len(beaten) == len(by_regime) else "undecided"
-    )
-    return Finding(
-        claim="Evidential regression is never the preferable method.",
-        ruling=ruling,
-        test="Upheld if in every regime one of the other three ranks significantly better; contradicted if in some "
-        "regime it ranks significantly better than all three.",
-        evidence=_tell(found),
-    )
+    seen = [[outcome("evidential", rival, domain) for rival in rivals] for domain in DOMAINS]
+    if any(all(o == "better" for o in found) for found in seen):
+        return "contradicted"
+    return "upheld" if all("worse" in found for found in seen) else "undecided"
 
 
-def robustness(results: Results) -> Finding:
-    """Ensembling gives the most robust potentials."""
-    return Finding(
-        claim="Ensembling gives the most robust potentials.",
-        ruling="not tested",
-        test="It would need active learning and dynamics with every method, which this grid leaves out.",
-        evidence=f"None of the {len(results.blocks)} blocks says how a simulation ends.",
-    )
+CONSISTENCY = Conclusion(
+    claim="Uncertainty from a single model does not consistently outperform an ensemble.",
+    test="Upheld if each of the three single-model methods is worse than the ensemble in domain, or out of it, or both. "
+    "Contradicted if one of them is better in one of the two, and better or equivalent in the other.",
+    rule=_consistency,
+    rests_on=tuple((m, "ensemble", domain) for m in SINGLE for domain in DOMAINS),
+)
+GENERALISATION = Conclusion(
+    claim="Ensembling generalises best.",
+    test="Force errors (MAE) out of domain. Upheld if the ensemble's are smaller than those of MVE, of evidential "
+    "regression and of the plain network under the GMM. Contradicted if they are larger than one of these, or "
+    "equivalent to it.",
+    rule=_generalisation,
+    rests_on=tuple(("ensemble", rival, OUTSIDE) for rival in SINGLE),
+    measure="accuracy",
+)
+IN_DOMAIN_ONLY = Conclusion(
+    claim="Mean-variance estimation is good only in domain.",
+    test="Good is what is better than the ensemble, or equivalent to it. Upheld if MVE is good in domain and worse out "
+    "of it. Contradicted if it is worse in domain, or good out of it.",
+    rule=_in_domain_only,
+    rests_on=tuple(("mve", "ensemble", domain) for domain in DOMAINS),
+)
+MIXTURE = Conclusion(
+    claim="The Gaussian mixture is better out of domain.",
+    test="Upheld if GMM is better out of domain than both of the other single-model methods. Contradicted if it is "
+    "worse than one of them, or equivalent to it.",
+    rule=_mixture_outside,
+    rests_on=tuple(("gmm", rival, OUTSIDE) for rival in ("mve", "evidential")),
+)
+EVIDENTIAL = Conclusion(
+    claim="Evidential regression is never the preferable method.",
+    test="Upheld if in domain, and out of it, one of the other three is better. Contradicted if in one of the two it is "
+    "better than all three.",
+    rule=_evidential_never,
+    rests_on=tuple(("evidential", m, domain) for domain in DOMAINS for m in PAPER if m != "evidential"),
+)
 
 
-CONCLUSIONS = (
-    consistency, no_winner, generalisation, robustness, in_domain_only, gmm_out_of_domain, evidential_never
-)  # fmt: skip
+def no_winner(answers: Answers) -> tuple[Ruling, str]:
+    """No method wins on every metric. Nobody is chosen first, so that nothing is tested on what chose it."""
+    asked = [(question, domain) for question in QUESTIONS for domain in DOMAINS]
+    beaten: dict[str, list[str]] = {m: [] for m in PAPER}
+    sweeping = []
+    for method in PAPER:
+        rivals = [m for m in PAPER if m != method]
+        seen = {each: answers.outcomes(each[0], method, rivals, each[1:]) for each in asked}
+        beaten[method] = [f"{question} {domain}" for (question, domain), found in seen.items() if "worse" in found]
+        level = all(o in GOOD for found in seen.values() for o in found)
+        ahead = all(any(found[k] == "better" for found in seen.values()) for k in range(len(rivals)))
+        sweeping += [method] if level and ahead else []
+    told = [f"{label(m)} in {len(w)} of {len(asked)} (first: {w[0]})" for m, w in beaten.items() if w]
+    ruling: Ruling = "contradicted" if sweeping else "upheld" if all(beaten.values()) else "undecided"
+    return ruling, f"Beaten: {'; '.join(told) or 'none'}."
 
 
-def findings(results: Results) -> list[Finding]:
-    """All conclusions in turn. Raises ValueError where no block is complete."""
+NO_WINNER = (
+    "No method wins on every metric.",
+    f"{len(QUESTIONS)} questions, in domain and out of it. Upheld if each of the four methods is worse than another of "
+    "them in at least one. Contradicted if one method is better or equivalent throughout, and better than each of the "
+    "others somewhere.",
+)
+ROBUSTNESS = "Ensembling gives the most robust potentials."
+
+
+def findings(results: Results, found: Judged | None = None, robustness: Finding | None = None) -> list[Finding]:
+    """All conclusions in turn; `robustness` comes from the campaign of loops, and is undecided without one.
+
+    Raises ValueError where no block is complete.
+    """
     if not results.blocks:
         raise ValueError("results: no block is complete; run `python -m uqlib study` first")
-    return [conclusion(results) for conclusion in CONCLUSIONS]
+    found = judged(results) if found is None else found
+    systems = {system: Answers(found[system]) for system in results.systems}
+    swept = {system: no_winner(answers) for system, answers in systems.items()}
+    everywhere = Finding(
+        claim=NO_WINNER[0],
+        test=NO_WINNER[1],
+        rulings={system: ruling for system, (ruling, _) in swept.items()},
+        evidence={system: text for system, (_, text) in swept.items()},
+    )
+    no_dynamics = Finding(claim=ROBUSTNESS, test="Needs dynamics.", rulings={}, evidence={}, without="no seeds")
+    return [
+        _put(CONSISTENCY, systems),
+        everywhere,
+        _put(GENERALISATION, systems),
+        robustness or no_dynamics,
+        *(_put(conclusion, systems) for conclusion in (IN_DOMAIN_ONLY, MIXTURE, EVIDENTIAL)),
+    ]
 
 
-def rulings_alone(results: Results) -> dict[str, list[Ruling]]:
-    """System -> the rulings of `findings` on its blocks alone."""
-    return {system: _rulings(of_systems(results, [system])) for system in results.systems}
+def _put(conclusion: Conclusion, systems: Mapping[str, Answers]) -> Finding:
+    return Finding(
+        claim=conclusion.claim,
+        test=conclusion.test,
+        rulings={system: conclusion.rule(asking(a, conclusion.measure)) for system, a in systems.items()},
+        evidence={system: _tell(conclusion, answers) for system, answers in systems.items()},
+    )
 
 
-def rulings_without(results: Results) -> dict[str, list[Ruling]]:
-    """System -> the rulings of `findings` when it is left out: what stands or falls with one system.
+def _tell(conclusion: Conclusion, answers: Answers) -> str:
+    known = [(m, r, d, answers.contrast(conclusion.measure, m, r, d)) for m, r, d in conclusion.rests_on]
+    return "; ".join(contrast_text(m, r, d, *c, ratio=conclusion.measure == "accuracy") for m, r, d, c in known if c)
 
-    Empty where fewer than two systems have blocks.
+
+def by_measure(results: Results, found: Judged | None = None) -> dict[str, dict[str, dict[str, Ruling]]]:
+    """Claim -> measure -> system -> ruling: what each ruling about uncertainties would be if only that were asked."""
+    found = judged(results) if found is None else found
+    table: dict[str, dict[str, dict[str, Ruling]]] = {}
+    for conclusion in (CONSISTENCY, IN_DOMAIN_ONLY, MIXTURE, EVIDENTIAL):
+        for measure in SETS:
+            rulings = {s: conclusion.rule(asking(Answers(found[s]), measure)) for s in results.systems}
+            table.setdefault(conclusion.claim, {})[measure] = rulings
+    return table
+
+
+def counted(rulings: Mapping[str, Ruling]) -> str:
+    """On how many systems: "upheld on 2 of 3 systems, undecided on 1"."""
+    many = Counter(rulings.values())
+    told = [f"{ruling} on {count}" for ruling, count in many.most_common()]
+    return f"{told[0]} of {len(rulings)} systems{''.join(f', {each}' for each in told[1:])}" if told else "undecided"
+
+
+def beyond(rulings: Sequence[Ruling]) -> bool:
+    """Whether so many systems agree that it may be said of systems like these: the sign test over systems at 5 %.
+
+    A system's true ruling is as good as a coin where methods are alike in general and differ from system to system. So
+    all must rule the same way, and 2 / 2ⁿ be below 5 %: six systems at least.
     """
-    systems = list(results.systems)
-    if len(systems) < 2:
-        return {}
-    return {left: _rulings(of_systems(results, [system for system in systems if system != left])) for left in systems}
-
-
-def _rulings(results: Results) -> list[Ruling]:
-    return [finding.ruling for finding in findings(results)]
-
-
-def _tell(found: Mapping[tuple[str, str, str], Pair]) -> str:
-    """One sentence for each two methods, with what was found in each regime."""
-    sentences: dict[str, list[str]] = {}
-    for (method, rival, where), pair in found.items():
-        words = f"{signed(pair.median, 2)} {where} ({p_text(pair)})"
-        sentences.setdefault(f"{label(method)} against {label(rival)}", []).append(words)
-    told = [f"{who[0].upper()}{who[1:]}: {', '.join(where)}." for who, where in sentences.items()]
-    return " ".join(["Median difference in rank, positive if better.", *told, too_few(found.values())]).strip()
+    alike = len(set(rulings)) == 1 and "undecided" not in rulings
+    return alike and 2.0 ** (1 - len(rulings)) < LEVEL

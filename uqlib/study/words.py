@@ -1,11 +1,15 @@
-"""How methods, regimes and results of tests are written in a sentence."""
+"""How methods, contrasts and rulings are written in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from uqlib.study.grid import REGIMES
-from uqlib.study.statistics import LEVEL, Pair
+import numpy as np
+
+from uqlib.study.families import Contrast, Outcome
+from uqlib.study.statistics import LEVEL
+
+TURNED: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
 
 
 def listed(words: Iterable[str]) -> str:
@@ -14,22 +18,16 @@ def listed(words: Iterable[str]) -> str:
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}" if found else "none"
 
 
-def name_of(regimes: Sequence[str]) -> str:
-    """As it stands in a sentence."""
-    return {("near", "far"): "out of domain", ("in-domain",): "in domain", tuple(REGIMES): "everywhere"}.get(
-        tuple(regimes), " and ".join(regimes)
-    )
-
-
 def label(method: str) -> str:
     """As it is written in text and figures."""
     return {"mve": "MVE", "gmm": "GMM", "llpr": "LLPR"}.get(method, method)
 
 
-def p_text(pair: Pair) -> str:
-    """Outcome and p value: "better, p = 0.02"; rounded so that it stays on its side of the level."""
-    rounded = f"{pair.p_value:.2g}"
-    return f"{pair.outcome}, p = {rounded if float(rounded) != LEVEL else f'{pair.p_value:.3g}'}"
+def p_text(p_value: float) -> str:
+    """Two digits, more where rounding would bring it to the level or across it."""
+    rounded = f"{p_value:.2g}"
+    across = (float(rounded) < LEVEL) != (p_value < LEVEL) or float(rounded) == LEVEL
+    return f"p = {f'{p_value:.4g}' if across else rounded}"
 
 
 def signed(value: float, digits: int) -> str:
@@ -37,7 +35,16 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def too_few(found: Iterable[Pair]) -> str:
-    """A warning where there were not enough blocks for any difference to be significant; else nothing."""
-    weak = [pair.blocks for pair in found if not pair.could_tell]
-    return f"With {min(weak)} blocks no difference, however steady, could have been significant." if weak else ""
+def contrast_text(method: str, rival: str, domain: str, found: Contrast, turned: bool, *, ratio: bool) -> str:
+    """Estimate, interval, p value and outcome of one contrast; of errors, as a change of the MAE in percent."""
+    sign = -1.0 if turned else 1.0
+    ends = sorted((sign * found.low, sign * found.high))
+    numbers = [sign * found.estimate, *ends]
+    if ratio:
+        numbers = [100 * float(np.expm1(-number)) for number in (numbers[0], *reversed(ends))]
+    digits, unit = (0, " %") if ratio else (1, "")
+    middle, low, high = (signed(number, digits) for number in numbers)
+    span = f" ({low} to {high})" if np.isfinite(numbers).all() else ""
+    outcome = TURNED.get(found.outcome, found.outcome) if turned else found.outcome
+    who = f"{label(method)} against {label(rival)} {domain}"
+    return f"{who}: {middle}{unit}{span}, {outcome}, {p_text(found.p_value)}"
