@@ -1,4 +1,4 @@
-"""All contrasts that the verdict prints: which method meets which, by what measure, where; and margins set beforehand."""
+"""All contrasts that the verdict prints: who meets whom, by what measure, where; and margins that were set before."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SETS: Mapping[str, tuple[str, ...]] = {
     "size and likelihood": ("size", "likelihood"),
     **{question: (question,) for question in UNCERTAINTY},
 }
-"""Measure -> the questions whose ranks are averaged. The rulings rest on the first; the others show what hangs on it."""
+"""Measure -> questions whose ranks are averaged. The rulings rest on the first; the others show what hangs on it."""
 
 PLACE, PERCENT, AREA, FRACTION = 1.0, 0.05, 0.02, 0.1
 MARGINS = (
     ("a difference in rank", PLACE, "one place", "with less, fewer than one of all methods stands between the two"),
     ("a ratio of force errors", PERCENT, "5 %", "less than what another seed does to the error of one network"),
-    ("a miscalibration area", AREA, "0.02", "a tenth of 0.2, which is what error bars of a third of their size have"),
+    ("a miscalibration area", AREA, "0.02", "error bars that are all 6 % too small have that much"),
     ("a fraction of trajectories", FRACTION, "0.1", "of 32 trajectories of one potential, three: less is their luck"),
 )
 """What is compared, how small a difference does not matter, in words, and why. Set before results were looked at."""

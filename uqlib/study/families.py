@@ -6,8 +6,8 @@ contrasts together: if no two methods differ, the chance that the page says anyw
 
 Within an experiment the signs of the differences are turned, all contrasts of a seed at once, in every possible way:
 that is what differences without a direction would have given as well. The largest of all contrasts' statistics, over
-all these turns, says what luck can do. P. H. Westfall and S. S. Young, Resampling-Based Multiple Testing (Wiley, 1993),
-section 2.6 (step-down max T); of the signs, R. A. Fisher, The Design of Experiments (Oliver and Boyd, 1935), section 21.
+all these turns, says what luck can do. P. H. Westfall and S. S. Young, Resampling-Based Multiple Testing (Wiley,
+1993), section 2.6 (step-down max T); of the signs, R. A. Fisher, The Design of Experiments (1935), section 21.
 """
 
 from __future__ import annotations

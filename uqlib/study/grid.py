@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from uqlib.networks.training import Settings
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
 from uqlib.study.cells import chosen
+from uqlib.study.drawing import complete, resplit, set_aside
 
 FOLDER = datasets.DATA / "study"
 SCALES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
@@ -39,30 +40,56 @@ class System:
     training: Settings
     regimes: Mapping[str, tuple[str, ...]]  # regime -> splits
     network: Mapping[str, int | float] = field(default_factory=dict)  # what differs from that of the grid
+    share: float = 1.0  # of the training and the validation structures that are taken
+    source: Literal["own", "published"] = "own"  # of the data, as for `datasets.load`
 
     def __post_init__(self) -> None:
         if unknown := set(self.regimes) - set(REGIMES):
             raise ValueError(f"systems.{self.name}.regimes: got {sorted(unknown)}, expected some of {REGIMES}")
         if not any(self.regimes.values()):
             raise ValueError(f"systems.{self.name}.regimes: names no split to score")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"systems.{self.name}.share: got {self.share}, expected a number above 0 and at most 1")
 
-    def load(self, *, seed: int | None = None) -> Dataset:
+    def load(self, *, seed: int | None = None, calibration: float = 0.0) -> Dataset:
         """The data; with a seed, `train`, `valid` and `test` drawn anew, group by group, from all they hold.
 
-        Raises ValueError where the data have not all splits that the regimes name, and as `datasets.load`.
+        `calibration`: this share of `test` becomes a split of that name. Raises ValueError where the data have not all
+        splits that the regimes name, and as `datasets.load`; OSError where published data cannot be had.
         """
-        data = datasets.load(self.data)
+        data = datasets.load(self.data, source=self.source)
+        if self.source == "published":
+            data = complete(data)
         wanted = {"train", "valid", *(split for splits in self.regimes.values() for split in splits)}
         if missing := wanted - set(data.splits):
             raise ValueError(
                 f"systems.{self.name}: {self.data!r} has the splits {sorted(data.splits)}, not {sorted(missing)}"
             )
-        return data if seed is None else resplit(data, seed)
+        data = data if seed is None else resplit(data, seed, share=self.share)
+        return set_aside(data, calibration, seed or 0) if calibration else data
 
     def scored(self, data: Dataset) -> dict[str, str]:
         """Split -> regime, of the splits that are large enough to be scored."""
         named = {split: regime for regime, splits in self.regimes.items() for split in splits}
         return {split: regime for split, regime in named.items() if len(data.splits[split]) >= FEWEST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A method trained for longer, or with another network: an ensemble's processor time, spent otherwise.
+
+    Five times the `epochs`, or five times the arithmetic of a wider network, are what an ensemble of five costs.
+    """
+
+    method: str
+    epochs: float = 1.0  # times those of the system
+    network: Mapping[str, int | float] = field(default_factory=dict)  # what differs from that of the others
+
+    def __post_init__(self) -> None:
+        if self.method not in methods.METHODS:
+            raise ValueError(f"variants: method is {self.method!r}, expected one of {sorted(methods.METHODS)}")
+        if self.epochs <= 0:
+            raise ValueError(f"variants: epochs is {self.epochs}, expected a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +103,19 @@ class Grid:
     resplit: bool
     network: Mapping[str, int | float]
     systems: Mapping[str, System]
+    calibration: float = 0.0  # share of the test split that recalibrates all methods, and scores none; 0: `valid` does
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.methods if name not in methods.METHODS]:
-            raise ValueError(f"methods: got {unknown}, expected some of {sorted(methods.METHODS)}")
+        known = {*methods.METHODS, *self.variants}
+        if unknown := [name for name in self.methods if name not in known]:
+            raise ValueError(f"methods: got {unknown}, expected some of {sorted(known)}")
+        if taken := sorted(set(self.variants) & set(methods.METHODS)):
+            raise ValueError(f"variants: {taken} are names of methods; choose others")
+        if not 0 <= self.calibration < 1:
+            raise ValueError(f"calibration: got {self.calibration}, expected a share of the test split, from 0 to 1")
+        if not self.resplit and (small := [s.name for s in self.systems.values() if s.share < 1]):
+            raise ValueError(f"systems.{small[0]}.share: a share is drawn with the seed, so it needs resplit = true")
         if self.recalibration not in KINDS:
             raise ValueError(f"recalibration: got {self.recalibration!r}, expected one of {KINDS}")
         if not (self.methods and self.seeds and self.systems):
@@ -88,21 +124,46 @@ class Grid:
     def identity(self, system: str, method: str, seed: int) -> dict[str, Any]:
         """All that decides what a cell holds, as plain data; what is not here may change without a new training."""
         known = self.systems[system]
-        return {
+        found = {
             "version": VERSION,
             "method": method,
             "seed": seed,
             "data": known.data,
             "splits": sorted({split for splits in known.regimes.values() for split in splits}),
-            "training": asdict(known.training),
-            "network": self.network_of(system),
+            "training": asdict(self.training_of(system, method)),
+            "network": self.network_of(system, method),
             "recalibration": self.recalibration,
             "resplit": self.resplit,
         }
+        later = {  # entries that came later: where they say nothing new, cells stay what they were
+            "variant_of": self.variants[method].method if method in self.variants else None,
+            "calibration": self.calibration or None,
+            "share": known.share if known.share < 1 else None,
+        }
+        return found | {name: value for name, value in later.items() if value is not None}
 
-    def network_of(self, system: str) -> dict[str, int | float]:
+    def recipe_of(self, method: str) -> Any:
+        """A method's recipe, with its own defaults."""
+        return methods.METHODS[self.variants[method].method if method in self.variants else method]
+
+    def network_of(self, system: str, method: str = "") -> dict[str, int | float]:
         """What goes to `PaiNN`."""
-        return {**self.network, **self.systems[system].network}
+        own = self.variants[method].network if method in self.variants else {}
+        return {**self.network, **self.systems[system].network, **own}
+
+    def training_of(self, system: str, method: str = "") -> Settings:
+        """How long, and how, the networks of a method are trained; the schedule is stretched with the epochs."""
+        settings = self.systems[system].training
+        times = self.variants[method].epochs if method in self.variants else 1.0
+        if times == 1:
+            return settings
+        longer = {name: max(round(times * getattr(settings, name)), 1) for name in ("epochs", "plateau")}
+        return replace(settings, **longer)
+
+    def load(self, system: str, seed: int) -> Dataset:
+        """The data of a system, as the cells of this seed see them."""
+        known = self.systems[system]
+        return known.load(seed=seed if self.resplit else None, calibration=self.calibration)
 
     def units(self, wanted: Sequence[str] = ()) -> list[Unit]:
         """All work, or that of the cells "system/seed/method" that match one of the patterns ("ammonia/*", "*/0/mve").
@@ -134,7 +195,7 @@ class Unit:
 
 def group_of(method: str) -> str:
     """Methods of one group are fitted together: those around one trained network, and all others alone."""
-    recipe = methods.METHODS[method]
+    recipe = methods.METHODS.get(method)  # variants stand alone
     shared = isinstance(recipe, AfterTraining) or hasattr(recipe, "continue_from") or method == "ensemble"
     return SHARED if shared else method
 
@@ -156,25 +217,20 @@ def load_grid(scale: str | Path) -> Grid:
                 training=Settings(**entry["training"]),
                 regimes={regime: tuple(splits) for regime, splits in entry["regimes"].items()},
                 network=entry.get("network", {}),
+                share=entry.get("share", 1.0),
+                source=entry.get("source", "own"),
             )
             for name, entry in found["systems"].items()
         }
         lists = {name: tuple(found[name]) for name in ("methods", "seeds")}
         plain = {name: found[name] for name in ("recalibration", "resplit", "network")}
+        variants = {name: Variant(**entry) for name, entry in found.get("variants", {}).items()}
+        plain |= {"variants": variants, "calibration": found.get("calibration", 0.0)}
     except KeyError as error:
         raise ValueError(f"{path}: has no entry {error.args[0]!r}; see {FOLDER / 'teaching.toml'}") from error
     except (TypeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return Grid(scale=path.stem, systems=systems, **lists, **plain)
-
-
-def resplit(data: Dataset, seed: int) -> Dataset:
-    """`train`, `valid` and `test` of the same sizes drawn anew, by whole groups; other splits stay as they are."""
-    sizes: dict[str, Any] = {split: len(data.splits[split]) for split in ("train", "valid", "test")}
-    pool = [index for split in sizes for index in data.splits[split]]
-    drawn = data.take(pool).split(seed=seed, by_group=True, **sizes).splits
-    anew = {split: tuple(pool[index] for index in chosen) for split, chosen in drawn.items()}
-    return Dataset(name=data.name, atoms=data.atoms, splits={**data.splits, **anew}, card=data.card)
 
 
 def data_digest(data: Dataset, splits: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from uqlib.common import storage
 from uqlib.study.cells import SCRATCH, Cell, Done, StudyError, as_text, digest, do_all, tell_stale, what_is_left
+from uqlib.study.drawing import recalibrating
 from uqlib.study.grid import Grid, Unit, data_digest
 from uqlib.study.work import do_unit
 
@@ -100,9 +101,9 @@ class Digests:
     def data(self, system: str, seed: int) -> str:
         key = (system, seed if self.grid.resplit else None)
         if key not in self.known:
-            known = self.grid.systems[system]
-            data = known.load(seed=key[1])
-            self.known[key] = data_digest(data, list(known.scored(data)))
+            data = self.grid.load(system, seed)
+            scored = list(self.grid.systems[system].scored(data))
+            self.known[key] = data_digest(data, [*scored, *recalibrating(data)])
         return self.known[key]
 
 

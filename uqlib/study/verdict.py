@@ -83,8 +83,8 @@ def _evidential_never(outcome: Ask) -> Ruling:
 
 CONSISTENCY = Conclusion(
     claim="Uncertainty from a single model does not consistently outperform an ensemble.",
-    test="Upheld if each of the three single-model methods is worse than the ensemble in domain, or out of it, or both. "
-    "Contradicted if one of them is better in one of the two, and better or equivalent in the other.",
+    test="Upheld if each of the three single-model methods is worse than the ensemble in domain, or out of it, or "
+    "both. Contradicted if one of them is better in one of the two, and better or equivalent in the other.",
     rule=_consistency,
     rests_on=tuple((m, "ensemble", domain) for m in SINGLE for domain in DOMAINS),
 )
@@ -113,8 +113,8 @@ MIXTURE = Conclusion(
 )
 EVIDENTIAL = Conclusion(
     claim="Evidential regression is never the preferable method.",
-    test="Upheld if in domain, and out of it, one of the other three is better. Contradicted if in one of the two it is "
-    "better than all three.",
+    test="Upheld if in domain, and out of it, one of the other three is better. Contradicted if in one of the two it "
+    "is better than all three.",
     rule=_evidential_never,
     rests_on=tuple(("evidential", m, domain) for domain in DOMAINS for m in PAPER if m != "evidential"),
 )

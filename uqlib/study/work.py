@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from uqlib import calibration, methods
+from uqlib import calibration
 from uqlib.common.devices import as_device
 from uqlib.methods.shared.committee import Committee
 from uqlib.methods.shared.recipes import SingleNetwork
@@ -26,6 +26,7 @@ from uqlib.prediction import Prediction, Predictor, predict
 from uqlib.structures.datasets import Dataset
 from uqlib.study import comparison, costs, scoring
 from uqlib.study.cells import Cell, digest, rounded
+from uqlib.study.drawing import recalibrating
 from uqlib.study.grid import SHARED, Unit, data_digest, group_of
 from uqlib.study.machine import hardware, peak_mb, torch_threads, versions
 
@@ -66,7 +67,7 @@ def _warm_up() -> None:
 
 def _do_unit(unit: Unit, command: str, scratch: Path | None, threads: int, device: torch.device) -> list[Cell]:
     grid, system = unit.grid, unit.grid.systems[unit.system]
-    data = system.load(seed=unit.seed if grid.resplit else None)
+    data = grid.load(unit.system, unit.seed)
     splits = list(system.scored(data))
     resumed = scratch is not None and any(scratch.rglob("*.ckpt"))
     trainer = _Trainer(unit, data, scratch, device)
@@ -76,7 +77,7 @@ def _do_unit(unit: Unit, command: str, scratch: Path | None, threads: int, devic
         "command": command,
         "train": len(data.splits["train"]),
         "valid": len(data.splits["valid"]),
-        "data_digest": data_digest(data, splits),
+        "data_digest": data_digest(data, [*splits, *recalibrating(data)]),
     }
     cells = []
     for method in unit.methods:
@@ -118,7 +119,7 @@ class _Trainer:
 
     def fit(self, method: str) -> tuple[float, Predictor]:
         """Processor time of all the training that the method needs, s, and the fitted method."""
-        recipe = self._adapted(methods.METHODS[method], method)
+        recipe = self._adapted(self.unit.grid.recipe_of(method), method)
         seed = self.unit.seed
         if group_of(method) != SHARED:
             return self._timed(lambda: recipe.fit(self.train, self.valid, seed=seed, progress=False))
@@ -142,19 +143,19 @@ class _Trainer:
 
     def _adapted(self, recipe: Any, name: str) -> Any:
         grid, folder = self.unit.grid, None if self.scratch is None else self.scratch / name
-        settings = grid.systems[self.unit.system].training
-        return comparison.adapt(recipe, grid.network_of(self.unit.system), settings, folder, self.device)
+        settings, network = (of(self.unit.system, name) for of in (grid.training_of, grid.network_of))
+        return comparison.adapt(recipe, network, settings, folder, self.device)
 
     def _timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
         return costs.seconds(call, self.device)
 
 
 def _scores(predictor: Predictor, data: Dataset, splits: Iterable[str], kind: Any) -> dict[str, Any]:
-    """Split -> its scores, before and after recalibration on `valid`; `after` is None where that has no solution."""
+    """Split -> its scores, before and after recalibration; `after` is None where that has no solution."""
     found: dict[str, Any] = {}
-    valid = data["valid"]
+    held = data[next(iter(recalibrating(data)), "valid")]
     try:
-        calibrator = calibration.calibrate(kind, _predict(predictor, valid), valid)
+        calibrator = calibration.calibrate(kind, _predict(predictor, held), held)
     except UndefinedMetric:
         calibrator = None
     for split in splits:
