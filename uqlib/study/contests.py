@@ -50,9 +50,11 @@ def contrasts(results: Results) -> Experiments:
     four = [method for method in PAPER if method in results.grid.methods]
     later = [method for method in results.grid.methods if method not in PAPER]
     for domain in DOMAINS:
+        each = {question: results.ranks((question,), domain) for question in UNCERTAINTY}
         for measure, questions in SETS.items():
             pairs = [*combinations(four, 2)] + ([(m, "ensemble") for m in later] if measure == ALL else [])
-            for system, ranks in results.ranks(questions, domain).items():
+            for system in each[questions[0]]:
+                ranks = np.mean([each[question][system] for question in questions], axis=0)
                 for one, other in pairs:
                     difference = ranks[:, column(other)] - ranks[:, column(one)]
                     found[system][Key(measure, one, other, domain)] = difference

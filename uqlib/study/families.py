@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from uqlib.study.statistics import LEVEL, hodges_lehmann
 
@@ -81,7 +81,7 @@ def _judged(
     p_values = np.minimum(1.0, experiments * raw)
     estimate, narrow = hodges_lehmann(found), hodges_lehmann(found, level=1 - 2 * LEVEL)
     spread = found.std(0, ddof=1) if seeds > 1 else np.full(len(asked), np.inf)
-    reach = (luck + stats.norm.ppf(POWER)) / np.sqrt(seeds)
+    reach = needed_shift(luck, seeds) / np.sqrt(seeds)
     judged = {}
     for k, key in enumerate(asked):
         allowed, value = margin(key), estimate.value[k]
@@ -133,6 +133,14 @@ def signs(seeds: int) -> np.ndarray:
         return 1.0 - 2.0 * bits
     drawn = np.random.default_rng(seeds).choice([-1.0, 1.0], size=(TURNS - 1, seeds))
     return np.concatenate([np.ones((1, seeds)), drawn])
+
+
+@functools.lru_cache(maxsize=256)
+def needed_shift(luck: float, seeds: int) -> float:
+    """Mean over its standard error of differences whose t exceeds `luck` with a probability of 80 %."""
+    if not np.isfinite(luck):
+        return np.inf
+    return float(optimize.brentq(lambda shift: stats.nct.sf(luck, seeds - 1, shift) - POWER, 0.0, 4 * luck + 4))
 
 
 def seeds_needed(experiments: int) -> int:

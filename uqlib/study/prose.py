@@ -11,7 +11,7 @@ from scipy import stats
 from uqlib.study.contests import ALL, PAPER, Answers, Judged
 from uqlib.study.families import Contrast, Key, seeds_needed
 from uqlib.study.results import DOMAINS, EASIER, OUTSIDE, QUESTIONS, UNCERTAINTY, Results
-from uqlib.study.verdict import Finding, beyond, by_measure, counted
+from uqlib.study.verdict import Finding, by_measure, counted
 from uqlib.study.words import label, listed, p_text, signed
 
 
@@ -194,14 +194,7 @@ def in_turn(found: Finding) -> str:
     """One conclusion with its test, and what was found on each system."""
     each = [f"- *{s}*: **{r}**. {found.evidence.get(s, '')}".rstrip() for s, r in found.rulings.items()]
     general = counted(found.rulings) if found.rulings else f"undecided: {found.without}"
-    further = (
-        ""
-        if not found.rulings
-        else " This may be said of systems like these."
-        if beyond(list(found.rulings.values()))
-        else " No more is claimed."
-    )
-    return "\n".join([f"**{found.claim}**\n\n*Test.* {found.test}\n", *each, f"\n*Ruling:* {general}.{further}"])
+    return "\n".join([f"**{found.claim}**\n\n*Test.* {found.test}\n", *each, f"\n*Ruling:* {general}."])
 
 
 def by_measure_table(results: Results, found: Judged) -> tuple[list[str], list[list[str]]]:

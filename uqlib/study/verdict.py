@@ -2,20 +2,19 @@
 
 Each function states its test and applies it to one system; nothing is typed that the results decide. All of them read
 the same contrasts, judged as one family (`families`), so that no two of them disagree on who is better. A general
-sentence says on how many systems a ruling holds, and `beyond` whether that reaches further than these systems.
+sentence says on how many systems a ruling holds, and no more: three systems are examples.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from uqlib.study.contests import ALL, PAPER, SETS, Answers, Ask, Judged, asking, judged
 from uqlib.study.families import Outcome
 from uqlib.study.results import DOMAINS, OUTSIDE, QUESTIONS, Results
-from uqlib.study.statistics import LEVEL
 from uqlib.study.words import contrast_text, label
 
 Ruling = Literal["upheld", "contradicted", "undecided"]
@@ -202,13 +201,3 @@ def counted(rulings: Mapping[str, Ruling]) -> str:
     many = Counter(rulings.values())
     told = [f"{ruling} on {count}" for ruling, count in many.most_common()]
     return f"{told[0]} of {len(rulings)} systems{''.join(f', {each}' for each in told[1:])}" if told else "undecided"
-
-
-def beyond(rulings: Sequence[Ruling]) -> bool:
-    """Whether so many systems agree that it may be said of systems like these: the sign test over systems at 5 %.
-
-    A system's true ruling is as good as a coin where methods are alike in general and differ from system to system. So
-    all must rule the same way, and 2 / 2ⁿ be below 5 %: six systems at least.
-    """
-    alike = len(set(rulings)) == 1 and "undecided" not in rulings
-    return alike and 2.0 ** (1 - len(rulings)) < LEVEL

@@ -35,16 +35,29 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def contrast_text(method: str, rival: str, domain: str, found: Contrast, turned: bool, *, ratio: bool) -> str:
-    """Estimate, interval, p value and outcome of one contrast; of errors, as a change of the MAE in percent."""
-    sign = -1.0 if turned else 1.0
-    ends = sorted((sign * found.low, sign * found.high))
-    numbers = [sign * found.estimate, *ends]
+def contrast_text(
+    method: str,
+    rival: str,
+    where: str,
+    found: Contrast,
+    turned: bool,
+    *,
+    ratio: bool = False,
+    scale: float = 1.0,
+    unit: str = "",
+) -> str:
+    """Estimate, interval, p value and outcome of one contrast, `turned` where it was asked the other way round.
+
+    `ratio`: of errors, as a change of the MAE in percent.
+    """
+    sign = -scale if turned else scale
+    numbers = [sign * found.estimate, *sorted((sign * found.low, sign * found.high))]
     if ratio:
-        numbers = [100 * float(np.expm1(-number)) for number in (numbers[0], *reversed(ends))]
-    digits, unit = (0, " %") if ratio else (1, "")
+        middle, low, high = (100 * float(np.expm1(-number)) for number in numbers)
+        numbers, unit = [middle, high, low], " %"
+    digits = 0 if unit else 1
     middle, low, high = (signed(number, digits) for number in numbers)
     span = f" ({low} to {high})" if np.isfinite(numbers).all() else ""
     outcome = TURNED.get(found.outcome, found.outcome) if turned else found.outcome
-    who = f"{label(method)} against {label(rival)} {domain}"
+    who = f"{label(method)} against {label(rival)}" + (f" {where}" if where else "")
     return f"{who}: {middle}{unit}{span}, {outcome}, {p_text(found.p_value)}"
