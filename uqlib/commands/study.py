@@ -9,6 +9,7 @@ from functools import partial
 from uqlib.commands.cells import add_running, make
 from uqlib.commands.common import add_device, device_of
 from uqlib.metrics.layout import as_text
+from uqlib.study import prices
 from uqlib.study.estimate import estimate
 from uqlib.study.grid import SCALES, Grid, load_grid
 from uqlib.study.running import run as run_study
@@ -23,11 +24,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     parser.add_argument("--dry-run", action="store_true", help="say how many cells there are and how long they take")
+    parser.add_argument("--prices", action="store_true", help="measure what methods cost at 128 features")
     add_running(parser, out="study-SCALE", cells="system/seed/method: 'ammonia/*' '*/0/mve'")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """`study`: do what is not done of the study, and write a small file for each of its cells."""
+    if arguments.prices:
+        path = arguments.out or prices.FILE
+        prices.keep(prices.measure_prices(device=arguments.device), path)
+        print(path)
+        return
     grid = load_grid(arguments.scale)
     if arguments.dry_run:
         rehearse(grid, arguments.only)

@@ -57,7 +57,7 @@ def barriers(campaign: Campaign, system: str) -> tuple[list[str], list[Row]]:
 def first_labels(campaign: Campaign, system: str) -> tuple[list[str], list[Row]]:
     """Heads and rows: force errors of each driver's own potential after its first labels, over those before them.
 
-    Geometric means over seeds. Below one: the labels helped.
+    Geometric means over seeds. Below one: the labels helped. Loops that found nothing to label are not among them.
     """
     splits = list(campaign.grid.systems[system].judged)
     heads = ["who chose", "seeds", "labels", *splits]
@@ -65,9 +65,11 @@ def first_labels(campaign: Campaign, system: str) -> tuple[list[str], list[Row]]
     for driver in campaign.drivers(system):
         seeds = campaign.seeds(system, [driver])
         cells = [campaign.cells[system, seed, driver] for seed in seeds]
-        ratios = [[np.log(_mae(cell, 1, split) / _mae(cell, 0, split)) for cell in cells] for split in splits]
+        grown = [cell for cell in cells if len(cell["generations"]) > 1]
         bought = float(np.mean([cell["generations"][0]["labelled"] for cell in cells]))
-        rows.append([label(driver), float(len(seeds)), bought, *(float(np.exp(np.mean(each))) for each in ratios)])
+        ratios = [[np.log(_mae(cell, 1, split) / _mae(cell, 0, split)) for cell in grown] for split in splits]
+        means = [float(np.exp(np.mean(each))) if each else None for each in ratios]
+        rows.append([label(driver), float(len(grown)), bought, *means])
     return heads, rows
 
 
