@@ -21,18 +21,6 @@ def texts(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-def test_critical_difference(ax: Axes) -> None:
-    plots.critical_difference(ax, {"a": 2.5, "b": 1.0, "c": 2.6}, [("a", "c")], critical=1.2, title="far")
-    assert {"b 1.0", "a 2.5", "c 2.6", "critical difference 1.2"} <= set(texts(ax))
-    spans = [tuple(np.asarray(line.get_xdata())) for line in ax.lines if line.get_color() == plots.GREY]
-    assert spans == [pytest.approx((2.44, 2.66))]
-    assert ax.get_title(loc="left") + ax.get_title() == "far"
-    with pytest.raises(ValueError, match="expected a finite rank for two methods"):
-        plots.critical_difference(ax, {"a": 1.0}, [], critical=1.0)
-    with pytest.raises(ValueError, match=r"cliques name \['d'\]"):
-        plots.critical_difference(ax, {"a": 1.0, "b": 2.0}, [("a", "d")], critical=1.0)
-
-
 def test_rank_intervals(ax: Axes) -> None:
     plots.rank_intervals(
         ax,

@@ -7,7 +7,7 @@ Importing changes nothing; call `use_style()` once to get the look of the book.
 from .curves import learning_curves, profile, surface
 from .flipbook import Flipbook, flipbook
 from .lifetimes import survival
-from .rankings import before_and_after, critical_difference, pareto_front, rank_intervals, trade_off
+from .rankings import before_and_after, pareto_front, rank_intervals, trade_off
 from .report_page import report_page
 from .scores import calibration, cost_bars, error_against_uncertainty, parity
 from .sortable import SortableTable, sortable_table
@@ -30,7 +30,6 @@ __all__ = [
     "calibration",
     "configurations",
     "cost_bars",
-    "critical_difference",
     "distributions",
     "error_against_uncertainty",
     "errors_by_split",

@@ -1,4 +1,4 @@
-"""Methods side by side: average ranks with intervals, what cannot be told apart, and what quality costs."""
+"""Methods side by side: average ranks with intervals, and what quality costs."""
 
 from __future__ import annotations
 
@@ -8,58 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from .style import BLACK, CYCLE, GREY, VERMILION, Data, as_arrays
-
-
-def critical_difference(
-    ax: Axes,
-    average: Mapping[str, float],
-    cliques: Sequence[Sequence[str]],
-    *,
-    critical: float,
-    title: str = "",
-) -> Axes:
-    """Average ranks on a line, the best on the left; bars join what cannot be told apart (J. Demšar, 2006).
-
-    Args:
-        ax: Where to draw; its own axes are hidden.
-        average: Average rank of each method, at least two.
-        cliques: Groups of methods whose ranks differ by less than the critical difference.
-        critical: The critical difference, drawn to scale.
-        title: What was ranked.
-
-    Raises:
-        ValueError: Fewer than two methods, ranks that are not finite, or a clique with a method that has no rank.
-    """
-    if len(average) < 2 or not np.isfinite(list(average.values())).all():
-        raise ValueError(f"average is {dict(average)}, expected a finite rank for two methods at least")
-    if unknown := {name for clique in cliques for name in clique} - set(average):
-        raise ValueError(f"cliques name {sorted(unknown)}, average has ranks for {list(average)} only")
-    names = sorted(average, key=average.__getitem__)
-    count, left = len(names), (len(names) + 1) // 2
-    for tick in range(1, count + 1):
-        ax.plot([tick, tick], [0, 0.12], color=BLACK, lw=1)
-        ax.text(tick, 0.3, str(tick), ha="center", fontsize=9)
-    ax.plot([1, count], [0, 0], color=BLACK, lw=1)
-    ax.plot([1, 1 + critical], [1.0, 1.0], color=VERMILION, lw=2, solid_capstyle="butt")
-    ax.text(1 + critical / 2, 1.15, f"critical difference {critical:.1f}", ha="center", fontsize=9, color=VERMILION)
-    for level, clique in enumerate(cliques):
-        ends = [average[name] for name in clique]
-        y = -0.35 - 0.3 * level
-        ax.plot([min(ends) - 0.06, max(ends) + 0.06], [y, y], color=GREY, lw=4, solid_capstyle="butt")
-    top = -0.6 - 0.3 * len(cliques)
-    for index, name in enumerate(names):
-        on_left = index < left
-        y = top - 0.45 * (index if on_left else count - 1 - index)
-        end = 0.6 if on_left else count + 0.4
-        ax.plot([average[name], average[name], end], [0, y, y], color=BLACK, lw=0.8)
-        words = f"{name} {average[name]:.1f}"
-        ax.text(
-            end + (-0.08 if on_left else 0.08), y, words, ha="right" if on_left else "left", va="center", fontsize=9
-        )
-    ax.set(xlim=(-1.4, count + 2.4), ylim=(top - 0.45 * left, 1.7), title=title)
-    ax.set_axis_off()
-    return ax
+from .style import CYCLE, GREY, Data, as_arrays
 
 
 def rank_intervals(
