@@ -9,9 +9,10 @@ import pytest
 
 from uqlib import methods
 from uqlib.structures import datasets
-from uqlib.study import REGIMES, SCALES, Grid, load_grid
+from uqlib.study import REGIMES, SCALES, Grid, contests, load_grid
 from uqlib.study.cells import digest
-from uqlib.study.grid import FEWEST, SHARED, data_digest, group_of
+from uqlib.study.drawing import complete
+from uqlib.study.grid import FEWEST, SHARED, Variant, data_digest, group_of
 
 TEXT = """
 methods = ["ensemble", "mve", "gmm"]
@@ -37,11 +38,18 @@ def grid(tmp_path: Path) -> Grid:
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_grids_that_come_with_the_library(scale: str) -> None:
     grid = load_grid(scale)
-    assert set(grid.methods) == set(methods.METHODS)
     assert len(grid.seeds) >= 5
-    assert {"ammonia", "ethanol", "silica"} == set(grid.systems)
+    assert set(contests.PAPER) <= set(grid.methods)
+    if scale in ("teaching", "paper", "fair"):
+        assert set(grid.methods) == {*methods.METHODS, *grid.variants}
+        assert {"ammonia", "ethanol", "silica"} == set(grid.systems)
+    if scale in ("growing", "rmd17", "fair"):
+        assert grid.resplit
+        assert grid.calibration > 0
     for system in grid.systems.values():
-        data = system.load()
+        if system.source == "published":
+            continue  # fetched from elsewhere
+        data = grid.load(system.name, 0)
         scored = system.scored(data)
         assert set(scored.values()) <= set(REGIMES)
         assert scored["test"] == "in-domain"
@@ -117,6 +125,66 @@ def test_resplit_draws_anew_out_of_the_same(grid: Grid) -> None:
     assert system.load(seed=0).splits == first.splits
 
 
+def test_what_recalibrates_is_set_aside(grid: Grid) -> None:
+    fair = dataclasses.replace(grid, calibration=0.3)
+    plain, drawn = grid.load("small", 0), fair.load("small", 0)
+    held, test = (set(drawn.splits[split]) for split in ("calibration", "test"))
+    assert held | test == set(plain.splits["test"])
+    assert not held & test
+    assert len(held) == 30
+    assert (drawn.splits["train"], drawn.splits["valid"]) == (plain.splits["train"], plain.splits["valid"])
+    assert data_digest(drawn, ["test", "calibration"]) != data_digest(drawn, ["test"])
+    anew = dataclasses.replace(fair, resplit=True)
+    assert anew.load("small", 0).splits["calibration"] != anew.load("small", 1).splits["calibration"]
+
+
+@pytest.mark.parametrize("system", ["ammonia", "ethanol", "silica"])
+def test_every_system_can_be_drawn_anew_in_parts(system: str) -> None:
+    grid = load_grid("growing")
+    whole, quarter = (grid.load(f"{system}-32-{size}", 3) for size in ("whole", "quarter"))
+    assert 0.1 < len(quarter.splits["train"]) / len(whole.splits["train"]) <= 0.3
+    assert len(quarter.splits["valid"]) == len(whole.splits["valid"])
+    for data in (whole, quarter):
+        parts = [set(data.splits[split]) for split in ("train", "valid", "test", "calibration")]
+        assert sum(map(len, parts)) == len(set().union(*parts))
+        assert all(parts)
+
+
+def test_a_variant_is_a_longer_or_a_wider_network(grid: Grid) -> None:
+    variants = {"longer": Variant(method="gmm", epochs=5), "wider": Variant(method="gmm", network={"features": 18})}
+    more = dataclasses.replace(grid, variants=variants, methods=(*grid.methods, *variants))
+    assert more.training_of("small", "longer").epochs == 5 * more.training_of("small", "gmm").epochs
+    assert more.network_of("small", "wider") == {"features": 18, "cutoff": 4.0}
+    assert more.recipe_of("wider") == methods.METHODS["gmm"]
+    assert {str(unit) for unit in more.units(["*/0/longer", "*/0/wider"])} == {
+        "small, seed 0: longer",
+        "small, seed 0: wider",
+    }
+    assert more.identity("small", "mve", 0) == grid.identity("small", "mve", 0), "older cells stay fresh"
+    assert more.identity("small", "longer", 0)["variant_of"] == "gmm"
+
+
+def test_new_entries_are_read(tmp_path: Path) -> None:
+    text = TEXT.replace('"gmm"]', '"gmm", "longer"]').replace("resplit = false", "resplit = true\ncalibration = 0.25")
+    text = text.replace('data = "ammonia"', 'data = "ammonia"\nshare = 0.5')
+    (tmp_path / "more.toml").write_text(f'{text}[variants.longer]\nmethod = "llpr"\nepochs = 3\n')
+    grid = load_grid(tmp_path / "more.toml")
+    assert grid.variants["longer"].epochs == 3
+    assert (grid.calibration, grid.systems["small"].share) == (0.25, 0.5)
+    assert grid.identity("small", "mve", 0)["share"] == 0.5
+    assert [len(grid.load("small", 0).splits[s]) for s in ("train", "valid", "test", "calibration")] == [40, 20, 75, 25]
+
+
+def test_published_sets_get_the_splits_they_lack() -> None:
+    data = datasets.load("ammonia")
+    bare = dataclasses.replace(data, splits={"train": data.splits["train"]})
+    found = complete(bare)
+    parts = [set(found.splits[split]) for split in ("train", "valid", "test")]
+    assert [len(part) for part in parts] == [64, 8, 8]
+    assert set().union(*parts) == set(data.splits["train"])
+    assert complete(data).splits == data.splits
+
+
 def test_small_splits_are_not_scored(grid: Grid) -> None:
     data = datasets.load("ammonia")
     few = dataclasses.replace(data, splits={**data.splits, "path": data.splits["path"][: FEWEST - 1]})
@@ -135,6 +203,12 @@ def test_small_splits_are_not_scored(grid: Grid) -> None:
         ("[0, 1]", "[0, 1", "mine.toml"),
         ("[0, 1]", "[]", "each needs at least one entry"),
         ('{ in-domain = ["test"], near = ["path"] }', "{}", "names no split"),
+        ("resplit = false", "resplit = false\ncalibration = 1.5", "calibration: got 1.5, expected a share"),
+        ('data = "ammonia"', 'data = "ammonia"\nshare = 0', "systems.small.share: got 0"),
+        ('data = "ammonia"', 'data = "ammonia"\nshare = 0.5', "a share is drawn with the seed, so it needs resplit"),
+        ("[network]", '[variants.mve]\nmethod = "mve"\n[network]', r"variants: \['mve'\] are names of methods"),
+        ("[network]", '[variants.x]\nmethod = "magic"\n[network]', "variants: method is 'magic'"),
+        ("[network]", '[variants.x]\nmethod = "mve"\nepochs = 0\n[network]', "variants: epochs is 0"),
     ],
 )
 def test_mistakes_in_the_file(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -145,7 +219,7 @@ def test_mistakes_in_the_file(tmp_path: Path, old: str, new: str, words: str) ->
 
 
 def test_other_mistakes(grid: Grid, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"scale: got 'huge', expected one of paper, teaching, or a \.toml file"):
+    with pytest.raises(ValueError, match=r"scale: got 'huge', expected one of fair, .* or a \.toml file"):
         load_grid("huge")
     missing = dataclasses.replace(grid.systems["small"], regimes={"far": ("moon",)})
     with pytest.raises(ValueError, match=r"'ammonia' has the splits .*, not \['moon'\]"):

@@ -13,21 +13,25 @@ import pytest
 
 from uqlib.networks.training import Settings
 from uqlib.study import (
+    DOMAINS,
     QUESTIONS,
-    REGIMES,
+    UNCERTAINTY,
     Grid,
-    Pair,
+    Key,
     Results,
     System,
     advice,
     contests,
     do_unit,
+    judged,
     load_grid,
     load_results,
     prose,
     verdict,
 )
-from uqlib.study.results import FEWEST_SEEDS
+from uqlib.study.contests import ALL, Answers
+from uqlib.study.grid import REGIMES
+from uqlib.study.results import EASIER, FEWEST_SEEDS, INSIDE, OUTSIDE
 from uqlib.study.words import p_text, signed
 from uqlib.study.work import WRITTEN
 
@@ -92,8 +96,12 @@ def results() -> Results:
     return made_up(like_the_study())
 
 
-def rulings(results: Results) -> dict[str, str]:
-    return {f.__name__: found.ruling for f, found in zip(verdict.CONCLUSIONS, verdict.findings(results), strict=True)}
+NAMES = ("consistency", "no_winner", "generalisation", "robustness", "in_domain_only", "mixture", "evidential")
+
+
+def rulings(results: Results, system: str = "a") -> dict[str, str]:
+    found = zip(NAMES, verdict.findings(results), strict=True)
+    return {name: each.rulings.get(system, "none") for name, each in found}
 
 
 def test_only_complete_blocks_count(results: Results) -> None:
@@ -114,51 +122,52 @@ def two_systems() -> Results:
     return Results(grid=grid, cells={**a.cells, **{("b", seed, m): cell for (_, seed, m), cell in b.cells.items()}})
 
 
-def test_each_system_has_the_same_say() -> None:
+def test_what_lies_out_of_domain_is_measured(results: Results) -> None:
+    assert results.domains["a"] == {"test": INSIDE, "path": OUTSIDE, "hot": OUTSIDE, "grid": OUTSIDE}
+    expected = SCALE["near"] * np.exp(-(0.6 - 0.3))  # of the plain network, that under the mixture
+    assert results.plain == "gmm"
+    assert np.median(results.novelty("a")["path"]) == pytest.approx(expected, rel=0.05)
+    easy = made_up(like_the_study(gmm=by_regime(0.3, 2.0, 0.5)))  # on the path the network does better than on its test
+    assert easy.domains["a"]["path"] == EASIER
+    assert easy.splits("a", OUTSIDE) == ["hot", "grid"]
+    assert "Left out, no harder than the test set: `path` (0.5 ×)." in prose.domains_in_words(easy)
+    even = made_up(like_the_study(gmm=by_regime(0.3, 0.3 + np.log(3.0), 0.5)))  # neither harder nor easier
+    assert even.domains["a"]["path"] == EASIER
+
+
+def test_each_system_stands_alone() -> None:
     both = two_systems()
-    assert both.systems == {"a": 9, "b": 9}
-    assert both.spare == {"a": 1, "b": 0}
-    assert "left over: 1 of a." in prose.coverage(both)
-    assert "left over" not in prose.coverage(made_up(like_the_study()))
-    assert verdict.of_systems(both, ["a"]).systems == {"a": 10}
+    assert both.systems == {"a": 10, "b": 9}
+    alone = made_up(like_the_study())
+    for question in QUESTIONS:
+        assert both.answers(question, OUTSIDE)["a"] == pytest.approx(alone.answers(question, OUTSIDE)["a"])
+    found, by_itself = judged(both), judged(alone)
+    assert set(found["a"]) == set(by_itself["a"])
+    for key, contrast in by_itself["a"].items():
+        assert found["a"][key].estimate == contrast.estimate
+        assert found["a"][key].p_value == pytest.approx(min(1.0, 2 * contrast.p_value))
 
 
 def test_systems_may_disagree() -> None:
     both = two_systems()
-    far = prose.ranks_by_system(both, ("far",))
-    assert [int(far[system].argmin()) for system in ("a", "b")] == [METHODS.index("neighbours"), METHODS.index("mve")]
-    assert far["a"] == pytest.approx(verdict.of_systems(both, ["a"]).overall_ranks(("far",))[:9].mean(0))
-    (rho,) = prose.agreement(both, ("far",)).values()
-    assert rho == pytest.approx(1 - 6 * (3**2 + 3 * 1) / (5 * 24))  # MVE from fourth to first, three others one down
-    text = prose.agreement_in_words(both)
-    assert "**Far** first: neighbours on a and MVE on b; correlation of the orders: a and b +0.40." in text
+    out = prose.average_ranks(both, OUTSIDE)
+    assert METHODS[int(out["b"].argmin())] == "mve"
+    assert METHODS[int(out["a"].argmin())] != "mve"
+    (rho,) = prose.agreement(both, OUTSIDE).values()
+    assert -1 < rho < 1
+    assert "and MVE on b; correlation of orders: a and b" in prose.agreement_in_words(both)
     assert prose.agreement_in_words(made_up(like_the_study())).startswith("One system only")
-
-
-def test_a_ruling_may_hang_on_one_system() -> None:
-    both = two_systems()
-    without = verdict.rulings_without(both)
-    names = [conclusion.__name__ for conclusion in verdict.CONCLUSIONS]
-    assert dict(zip(names, without["b"], strict=True)) == rulings(made_up(like_the_study()))
-    assert dict(zip(names, without["a"], strict=True))["consistency"] == "contradicted"
-    assert verdict.rulings_without(made_up(like_the_study())) == {}
-    alone = verdict.rulings_alone(both)
-    assert (alone["a"], alone["b"]) == (without["b"], without["a"])
-    text = prose.steadiness(both)
-    assert text.startswith("Leave out one system, and ")
-    assert "*mean-variance estimation is good only in domain* (" in text
-    assert "upheld without b" in text
-    assert prose.steadiness(made_up(like_the_study())).startswith("One system only")
-    a = made_up(like_the_study())
-    grid = dataclasses.replace(a.grid, systems=dict.fromkeys(("a", "b"), a.grid.systems["a"]))
-    twins = Results(grid=grid, cells={**a.cells, **{("b", seed, m): c for (_, seed, m), c in a.cells.items()}})
-    assert prose.steadiness(twins) == "All 6 rulings stand when any one system is left out."
+    title = verdict.findings(both)[0]
+    assert title.rulings == {"a": "upheld", "b": "contradicted"}
+    assert verdict.counted(title.rulings) == "upheld on 1 of 2 systems, contradicted on 1"
+    assert "- *b*: **contradicted**. MVE against ensemble in domain: +" in prose.in_turn(title)
 
 
 def test_p_values_stay_on_their_side_of_the_level() -> None:
-    pair = Pair(median=1.0, p_value=0.0498, blocks=30, smallest=0.0)
-    assert p_text(pair) == "better, p = 0.0498"
-    assert p_text(dataclasses.replace(pair, p_value=0.0123)) == "better, p = 0.012"
+    assert p_text(0.0498) == "p = 0.0498"
+    assert p_text(0.0502) == "p = 0.0502"
+    assert p_text(0.0123) == "p = 0.012"
+    assert signed(-1.25, 1) == "−1.2"
 
 
 def test_values_answers_and_ranks(results: Results) -> None:
@@ -166,25 +175,34 @@ def test_values_answers_and_ranks(results: Results) -> None:
     assert values.shape == (10, 5)
     assert values[0, 1] == results.cells["a", 0, "mve"]["splits"]["hot"]["before"]["force"]["MAE"]
     assert np.isnan(results.values("NLL", "a", "hot")[:, 3]).all()
-    both = np.stack([results.values("MAE", "a", split) for split in ("hot", "grid")])
-    assert results.answers("accuracy", ("far",)) == pytest.approx(-np.log(both).mean(0))
-    size = [results.values("miscalibration", "a", split, stage="after") for split in ("hot", "grid")]
-    assert results.answers("size", ("far",)) == pytest.approx(-np.mean(size, axis=0))
-    ranks = results.ranks("order", ("in-domain",))
+    both = np.stack([results.values("MAE", "a", split) for split in ("path", "hot", "grid")])
+    assert results.answers("accuracy", OUTSIDE)["a"] == pytest.approx(-np.log(both).mean(0))
+    size = [results.values("miscalibration", "a", split, stage="after") for split in ("path", "hot", "grid")]
+    assert results.answers("size", OUTSIDE)["a"] == pytest.approx(-np.mean(size, axis=0))
+    ranks = results.ranks(("order",), INSIDE)["a"]
     assert ranks.mean(0).argmin() == METHODS.index("mve")
     assert ranks.sum(1) == pytest.approx([15] * 10)
-    assert results.overall_ranks(REGIMES).shape == (10, 5)
+    several = results.ranks(UNCERTAINTY, OUTSIDE)["a"]
+    assert several == pytest.approx(np.mean([results.ranks((q,), OUTSIDE)["a"] for q in UNCERTAINTY], axis=0))
 
 
-def test_regimes_without_splits_have_no_blocks(results: Results) -> None:
+def test_there_is_one_average_rank(results: Results) -> None:
+    """Scoreboard, figure and contrasts have the same."""
+    board = {(row[0], row[2]): row[-1] for row in prose.scoreboard(results)}
+    for domain in DOMAINS:
+        average = prose.average_ranks(results, domain)["a"]
+        assert [board[prose.label(m), domain] for m in METHODS] == pytest.approx(list(average))
+        contrast = contests.contrasts(results)["a"][Key(ALL, "ensemble", "mve", domain)]
+        assert contrast.mean() == pytest.approx(average[1] - average[0])
+
+
+def test_systems_without_a_test_set(results: Results) -> None:
     system = dataclasses.replace(results.grid.systems["a"], regimes={"far": ("hot",)})
     far = dataclasses.replace(results, grid=dataclasses.replace(results.grid, systems={"a": system}))
-    assert far.blocks_in(("near",)) == []
-    assert far.answers("order", ("near",)).shape == (0, 5)
-    assert far.splits("a") == ["hot"]
-    assert len(verdict.findings(far)) == len(verdict.CONCLUSIONS)
-    assert "too few" in prose.standing(far, "near")
-    assert "far" in prose.coverage(far)
+    assert far.splits("a") == far.splits("a", OUTSIDE) == ["hot"]
+    assert far.answers("order", INSIDE) == {}
+    assert len(verdict.findings(far)) == len(NAMES)
+    assert "`hot`" in prose.domains_in_words(far)
 
 
 def test_costs_are_multiples_of_one_network(results: Results) -> None:
@@ -202,97 +220,108 @@ def test_conclusions_of_the_study_on_data_that_follow_it(results: Results) -> No
         "consistency": "upheld",
         "no_winner": "upheld",
         "generalisation": "upheld",
-        "robustness": "not tested",
+        "robustness": "none",
         "in_domain_only": "upheld",
-        "gmm_out_of_domain": "upheld",
-        "evidential_never": "upheld",
+        "mixture": "upheld",
+        "evidential": "upheld",
     }
 
 
-def test_conclusions_contradicted() -> None:
-    clear = made_up(like_the_study(mve=same(0.95)))
-    found = rulings(clear)
-    for name in ("consistency", "no_winner", "generalisation", "in_domain_only", "gmm_out_of_domain"):
-        assert found[name] == "contradicted", name
-    assert found["evidential_never"] == "upheld"
-    assert rulings(made_up(like_the_study(evidential=same(0.95))))["evidential_never"] == "contradicted"
-    bad_at_home = like_the_study(mve=same(0.0))
-    assert rulings(made_up(bad_at_home))["in_domain_only"] == "contradicted"
+@pytest.mark.parametrize(
+    ("changes", "conclusion"),
+    [
+        ({"mve": same(0.95)}, "consistency"),
+        ({"mve": same(0.95)}, "in_domain_only"),
+        ({"mve": by_regime(0.2, 0.1, 0.05)}, "in_domain_only"),
+        ({"mve": same(0.95)}, "generalisation"),
+        ({"mve": same(0.95)}, "no_winner"),
+        ({"mve": by_regime(0.8, 0.9, 0.8)}, "mixture"),
+        ({"evidential": same(0.95)}, "evidential"),
+    ],
+)
+def test_conclusions_contradicted(changes: dict[str, dict[str, float]], conclusion: str) -> None:
+    assert rulings(made_up(like_the_study(**changes)))[conclusion] == "contradicted"
 
 
-def test_nothing_is_decided_where_nothing_differs_or_too_little_is_there() -> None:
-    alike = made_up({method: same(0.5) for method in METHODS})
-    few = made_up(like_the_study(), seeds=5)
-    for results in (alike, few):
-        found = set(rulings(results).values())
-        assert found <= {"undecided", "not tested", "upheld" if results is few else "undecided"}
-    assert rulings(few)["consistency"] == "undecided"
-    assert "With 5 blocks no difference" in verdict.findings(few)[0].evidence
-    assert "no difference, however" not in verdict.findings(made_up(like_the_study()))[0].evidence
-    with pytest.raises(ValueError, match="no block is complete"):
-        verdict.findings(dataclasses.replace(few, cells={}))
+def test_not_beaten_is_not_good() -> None:
+    """MVE is good out of domain where it is shown to be equivalent to the ensemble, not where nothing is shown."""
+    alike = made_up(like_the_study(mve=by_regime(0.9, 0.8, 0.6)))
+    assert Answers(judged(alike)["a"]).outcome(ALL, "mve", "ensemble", OUTSIDE) == "equivalent"
+    assert rulings(alike)["in_domain_only"] == "contradicted"
+    noisy = made_up(like_the_study(mve=by_regime(0.7, 0.8, 0.6)), seeds=4, noise=0.5)
+    assert rulings(noisy)["in_domain_only"] == "undecided"
 
 
-def test_evidence_has_the_numbers(results: Results) -> None:
-    four = verdict.among(results, verdict.PAPER)
-    assert four.grid.methods == METHODS[:4]
-    ranks = four.overall_ranks(("in-domain",))
-    expected = signed(float(np.median(ranks[:, 0] - ranks[:, 1])), 2)
-    assert f"MVE against ensemble: {expected} in domain" in verdict.findings(results)[0].evidence
-    assert signed(-1.25, 1) == "−1.2"
+def test_few_seeds_decide_nothing() -> None:
+    few = made_up(like_the_study(), seeds=4)
+    assert set(rulings(few).values()) == {"undecided", "none"}
+    assert "no difference can be found" in prose.family_in_words(judged(few))
+
+
+def test_contrasts_are_asked_in_any_order(results: Results) -> None:
+    answers = Answers(judged(results)["a"])
+    assert answers.outcome(ALL, "ensemble", "mve", OUTSIDE) == "better"
+    assert answers.outcome(ALL, "mve", "ensemble", OUTSIDE) == "worse"
+    assert answers.outcome(ALL, "mve", "nobody", OUTSIDE) == "undecided"
+    assert answers.outcomes(ALL, "mve", ["ensemble"], DOMAINS)[1] == "worse"
+
+
+def test_what_hangs_on_the_question(results: Results) -> None:
+    heads, rows = prose.by_measure_table(results, judged(results))
+    assert heads[2:] == list(contests.SETS)
+    assert len(rows) == 4
+    assert all(row[2] == "upheld" for row in rows)
+    assert prose.hanging(results, judged(results)).startswith("4 rulings, each by 7 sets of questions: ")
+
+
+def test_every_contrast_has_one_outcome(results: Results) -> None:
+    """Nobody is compared twice by the same measure in the same place, the other way round included."""
+    for found in contests.contrasts(results).values():
+        named = [(key.measure, frozenset((key.method, key.rival)), key.domain) for key in found]
+        assert len(set(named)) == len(named)
 
 
 def test_later_methods(results: Results) -> None:
-    assert {(m, r) for m, r, _ in contests.later_methods(results)} == {("neighbours", "ensemble")}
-    assert prose.later(results)[0][0] == "neighbours"
-    assert "(better, p = 0.0" in prose.later(results)[0][3]
-    assert "Significantly worse in at least one: neighbours." in prose.later_in_words(results)
+    found = judged(results)
+    assert prose.later(results, found)[0][0] == "neighbours"
+    assert prose.later(results, found)[0][1].endswith("(worse)")
+    assert "worse: neighbours (1 of 1)." in prose.later_in_words(results, found)
 
 
 def test_prose(results: Results) -> None:
     text = prose.coverage(results)
-    for words in (
-        "**a** (data set `ammonia`): 10 seeds, 80 training structures",
-        "far `hot` and `grid`",
-        "50 cells, from 0.0 processor hours",
-    ):
+    for words in ("**a** (data set `ammonia`): 10 seeds, 80 training structures", "50 cells, from 0.0 processor hours"):
         assert words in text
     # One network, the ensemble's other four, MVE, and what evidential, GMM and neighbours add to one: 6.21 s a seed.
     assert prose.training_hours(results) == pytest.approx(10 * (1 + 4 + 1.1 + 0.1 + 0.01 + 0.0) / 3600)
-    assert prose.standing(results, "in-domain").startswith("**In domain** MVE comes first (average rank 1")
-    assert prose.standing(results, "far").startswith("**Far** neighbours comes first")
-    assert "not significantly different (median change −0.000" in prose.recalibration(results)
+    assert "a, in domain: it shrinks by +0.000" in prose.recalibration(judged(results)).replace("−", "+")
     assert prose.listed([]) == "none"
     assert prose.listed(["a", "b", "c"]) == "a, b and c"
     board = prose.scoreboard(results)
-    assert len(board) == 15
+    assert len(board) == 10
     assert all(len(row) == len(prose.SCOREBOARD) for row in board)
-    assert board[0][:3] == ["ensemble", "in domain", 1.0]
-    assert board[1][2] == pytest.approx(np.exp(-0.1), rel=0.05)
-    assert board[1][3] == pytest.approx(0.8, abs=0.03)
+    assert board[0][:3] == ["ensemble", "a", INSIDE]
+    assert board[0][3] == pytest.approx(np.exp(-0.7), rel=0.05)
+    heads, rows = prose.errors(results)
+    assert [len(row) for row in rows] == [len(heads)] * 4
+    assert rows[0][4] == pytest.approx(np.exp(-0.7), rel=0.05)
 
 
 def test_advice(results: Results) -> None:
-    situation = advice.SITUATIONS["whatever it costs"]
-    everything = advice.advise(results, situation)
-    assert set(everything.methods) == set(METHODS)
-    assert list(everything.rank) == sorted(everything.rank)
-    assert all(
-        low <= rank <= high for low, rank, high in zip(everything.low, everything.rank, everything.high, strict=True)
-    )
-    cheap = advice.advise(results, dataclasses.replace(situation, training=1.05))
-    assert set(cheap.methods) == {"gmm", "neighbours"}
-    ready = advice.advise(results, dataclasses.replace(situation, trained=True, regimes=("far",)))
-    assert ready.methods == ("neighbours", "gmm")
-    assert ready.good == ("neighbours",)
-    assert str(ready).startswith("**neighbours** (1.0)")
-    assert "far (no new training): **neighbours**" in ready.in_words()
-    assert ready.in_words().endswith("First on each system alone: neighbours on a.")
-    both = advice.advise(two_systems(), dataclasses.replace(situation, regimes=("far",)))
-    assert both.first == {"a": "neighbours", "b": "mve"}
-    assert both.in_words().endswith("First on each system alone: neighbours on a; MVE on b.")
-    with pytest.raises(ValueError, match="no method fits"):
-        advice.advise(results, dataclasses.replace(situation, inference=0.1))
+    found = advice.advise(results)
+    everything = found["whatever it costs"]
+    assert set(everything.average) == set(METHODS)
+    assert list(everything.average.values()) == sorted(everything.average.values())
+    assert everything.unbeaten["a"][0] == next(iter(everything.average))
+    ready = found["a potential that is there already"]
+    assert set(ready.average) == {"gmm", "neighbours"}
+    assert "(no new training)" in ready.in_words()
+    both = advice.advise(two_systems())["whatever it costs"]
+    assert both.unbeaten["b"][0] == "mve"
+    assert "mve" not in both.unbeaten["a"]
+    assert both.everywhere == tuple(m for m in both.average if m in both.unbeaten["a"] and m in both.unbeaten["b"])
+    with pytest.raises(ValueError, match="nothing fits 'nowhere'"):
+        advice.advise(results, {"nowhere": advice.Situation(name="nowhere", questions=("order",), domains=("space",))})
 
 
 @pytest.fixture(scope="module")
@@ -307,8 +336,10 @@ def test_committed_results_belong_to_the_committed_grid(committed: Results) -> N
         for method in committed.grid.methods:
             assert set(committed.cells[system, seed, method]["splits"]) == set(committed.splits(system))
     for question in QUESTIONS:
-        for regime in REGIMES:
-            assert np.isfinite(committed.answers(question, (regime,))).all()
+        for domain in DOMAINS:
+            found = committed.answers(question, domain)
+            assert set(found) == set(committed.systems)
+            assert all(np.isfinite(answers).all() for answers in found.values())
 
 
 def test_a_committed_cell_is_what_the_committed_code_gives(committed: Results) -> None:

@@ -169,10 +169,11 @@ def robustness(campaign: Campaign, found: Mapping[str, Mapping[Key, Contrast]]) 
     `found`: all contrasts of the page, judged as one family, with those of `contrasts` among them.
     """
     rulings: dict[str, Ruling] = {}
-    evidence = {}
+    evidence, counts, needed = {}, {}, seeds_needed(len(found))
     for system in campaign.grid.systems:
         if judged := found.get(EXPERIMENT.format(system)):
-            rulings[system], evidence[system] = _put(judged, seeds_needed(len(found)))
+            rulings[system], evidence[system] = _put(judged, needed)
+            counts[system] = next(iter(judged.values())).seeds
     return Finding(
         claim=ROBUSTNESS,
         test="The fraction of trajectories that last, at the highest temperature, on the last potential of each loop. "
@@ -181,7 +182,7 @@ def robustness(campaign: Campaign, found: Mapping[str, Mapping[Key, Contrast]]) 
         "margin.",
         rulings=rulings,
         evidence=evidence,
-        without="" if rulings else "no seeds",
+        few={system: f"{seeds} seeds" for system, seeds in counts.items() if seeds < needed},
     )
 
 
@@ -189,7 +190,7 @@ def _put(judged: Mapping[Key, Contrast], needed: int) -> tuple[Ruling, str]:
     """The ruling on one system, and why."""
     seeds, answers = next(iter(judged.values())).seeds, Answers(judged)
     if seeds < needed:
-        return "undecided", f"{seeds} seeds; before {needed} are there nothing can be found."
+        return "undecided", f"Before there are {needed} seeds nothing can be found."
     rules = [rule for rule in RULES if any(key.measure == measure_of(rule) for key in judged)]
     seen = [answers.outcome(measure_of(rule), "ensemble", rival, OWN) for rule in rules for rival in PAPER[1:]]
     told = [

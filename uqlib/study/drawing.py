@@ -10,11 +10,11 @@ from uqlib.structures.datasets import Dataset
 def resplit(data: Dataset, seed: int, *, share: float = 1.0) -> Dataset:
     """`train`, `valid` and `test` of the same sizes drawn anew, by whole groups; other splits stay as they are.
 
-    With a `share`, `train` and `valid` are so much smaller.
+    With a `share`, `train` is so much smaller, as nearly as whole groups allow.
     """
     sizes: dict[str, Any] = {split: len(data.splits[split]) for split in ("train", "valid", "test")}
     pool = [index for split in sizes for index in data.splits[split]]
-    sizes |= {split: max(round(share * sizes[split]), 1) for split in ("train", "valid")}
+    sizes["train"] = max(round(share * sizes["train"]), 1)
     drawn = data.take(pool).split(seed=seed, by_group=_grouped(data.take(pool)), **sizes).splits
     anew = {split: tuple(pool[index] for index in chosen) for split, chosen in drawn.items()}
     return Dataset(name=data.name, atoms=data.atoms, splits={**data.splits, **anew}, card=data.card)

@@ -40,7 +40,7 @@ class System:
     training: Settings
     regimes: Mapping[str, tuple[str, ...]]  # regime -> splits
     network: Mapping[str, int | float] = field(default_factory=dict)  # what differs from that of the grid
-    share: float = 1.0  # of the training and the validation structures that are taken
+    share: float = 1.0  # of the training structures that are taken
     source: Literal["own", "published"] = "own"  # of the data, as for `datasets.load`
 
     def __post_init__(self) -> None:

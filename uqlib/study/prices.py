@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from uqlib.study.grid import FOLDER
 from uqlib.study.machine import hardware, torch_threads, versions
 
 FILE = FOLDER / "prices" / "prices.json"
-EPOCHS = 6  # enough for five snapshots, and for a second training of half the length
+EPOCHS = (6, 18)  # of two trainings: what comes after a training costs the same in both
+LONG = 500  # epochs of a training that one would do in earnest, to which the two are continued as a straight line
 SIZES = {"train": 40, "valid": 8, "test": 20}  # of ethanol: frames
 
 
@@ -34,7 +35,7 @@ class Prices:
     features: int
     interactions: int
     device: str  # name of the processor, or of the GPU
-    training: Mapping[str, float]
+    training: Mapping[str, float]  # of `LONG` epochs
     prediction: Mapping[str, float]
 
 
@@ -44,21 +45,20 @@ def measure_prices(*, features: int = 128, interactions: int = 3, device: str = 
     splits = {split: whole.splits[split][:number] for split, number in SIZES.items()}
     data = datasets.Dataset(name="ethanol", atoms=whole.atoms, splits=splits, card=whole.card)
     network = {"features": features, "interactions": interactions}
-    options: dict[str, Any] = {"network": network, "epochs": EPOCHS, "seed": seed, "resamples": 0, "progress": False}
+    options: dict[str, Any] = {"network": network, "seed": seed, "resamples": 0, "progress": False, "device": device}
     with torch_threads(1):
-        compare(data, {"gmm": methods.METHODS["gmm"]}, device=device, **options)  # the first training finds its tools
-        found = compare(data, methods.METHODS, device=device, **options)
-    cost = {method: asdict(each) for method, each in found.cost.items()}
-    where = as_device(device)
+        compare(data, {"gmm": methods.METHODS["gmm"]}, epochs=EPOCHS[0], **options)  # the first one finds its tools
+        found = [compare(data, methods.METHODS, epochs=epochs, **options) for epochs in EPOCHS]
+    times = [{"one network": each.plain, **each.cost} for each in found]
     return rounded(
         {
             "network": network,
             "epochs": EPOCHS,
             "structures": SIZES,
-            "hardware": hardware(1, where if isinstance(where, torch.device) else torch.device(where)),
+            "hardware": hardware(1, torch.device(as_device(device))),
             "versions": versions(),
-            "one_network": asdict(found.plain),
-            "cost": cost,
+            "training": {name: [each[name].training for each in times] for name in times[0]},
+            "prediction": {name: [each[name].inference for each in times] for name in times[0]},
         }
     )
 
@@ -83,17 +83,17 @@ def load_prices(path: str | Path = FILE) -> list[Prices]:
 
 
 def _read(one: Mapping[str, Any]) -> Prices:
-    plain = one["one_network"]
-    ratio = {
-        what: {method: cost[what] / plain[what] for method, cost in one["cost"].items()}
-        for what in ("training", "inference")
+    few, more = one["epochs"]
+    training = {
+        name: short + (long - short) / (more - few) * (LONG - few) for name, (short, long) in one["training"].items()
     }
-    return Prices(
-        **one["network"],
-        device=one["hardware"]["accelerator"] or one["hardware"]["processor"],
-        training=ratio["training"],
-        prediction=ratio["inference"],
-    )
+    prediction = {name: min(times) for name, times in one["prediction"].items()}
+    ratios = [
+        {name: value / each["one network"] for name, value in each.items() if name != "one network"}
+        for each in (training, prediction)
+    ]
+    device = one["hardware"]["accelerator"] or one["hardware"]["processor"]
+    return Prices(**one["network"], device=device, training=ratios[0], prediction=ratios[1])
 
 
 def _place(one: Mapping[str, Any]) -> tuple[Any, Any]:

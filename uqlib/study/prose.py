@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from uqlib.study.contests import ALL, PAPER, Answers, Judged
+from uqlib.study.contests import ALL, PAPER, SETS, Answers, Judged
 from uqlib.study.families import Contrast, Key, seeds_needed
 from uqlib.study.results import DOMAINS, EASIER, OUTSIDE, QUESTIONS, UNCERTAINTY, Results
 from uqlib.study.verdict import Finding, by_measure, counted
@@ -184,16 +184,19 @@ def later_in_words(results: Results, found: Judged) -> str:
 
 def rulings(found: Sequence[Finding], systems: Sequence[str]) -> list[list[str]]:
     """A row for each conclusion: its ruling on each system."""
-    return [
-        [each.claim, *(each.rulings.get(s, f"undecided: {each.without}" if each.without else "–") for s in systems)]
-        for each in found
-    ]
+    return [[each.claim, *(_ruling(each, system) for system in systems)] for each in found]
+
+
+def _ruling(found: Finding, system: str) -> str:
+    """With the number of seeds, where that is too small for any other: "undecided: 2 seeds"."""
+    few = found.few.get(system)
+    return f"{found.rulings.get(system, '–')}{f': {few}' if few else ''}"
 
 
 def in_turn(found: Finding) -> str:
     """One conclusion with its test, and what was found on each system."""
-    each = [f"- *{s}*: **{r}**. {found.evidence.get(s, '')}".rstrip() for s, r in found.rulings.items()]
-    general = counted(found.rulings) if found.rulings else f"undecided: {found.without}"
+    each = [f"- *{s}*: **{_ruling(found, s)}**. {found.evidence.get(s, '')}".rstrip() for s in found.rulings]
+    general = counted(found.rulings) if found.rulings else "undecided: no seeds"
     return "\n".join([f"**{found.claim}**\n\n*Test.* {found.test}\n", *each, f"\n*Ruling:* {general}."])
 
 
@@ -214,8 +217,8 @@ def hanging(results: Results, found: Judged) -> str:
     each = [[by[m][s] for m in by] for by in by_measure(results, found).values() for s in results.systems]
     same, turned = sum(len(set(row)) == 1 for row in each), sum({"upheld", "contradicted"} <= set(row) for row in each)
     return (
-        f"{same} of {len(each)} rulings are the same whichever questions are asked; {turned} turn from upheld to "
-        "contradicted, or back, with the choice of questions."
+        f"{len(each)} rulings, each by {len(SETS)} sets of questions: {same} are the same by all of them, and {turned} "
+        "go from upheld to contradicted, or back. The others are undecided by some sets and decided by others."
     )
 
 

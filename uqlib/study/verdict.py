@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from uqlib.study.contests import ALL, PAPER, SETS, Answers, Ask, Judged, asking, judged
@@ -41,7 +41,7 @@ class Finding:
     test: str
     rulings: Mapping[str, Ruling]  # system -> ruling
     evidence: Mapping[str, str]  # system -> the contrasts that decide, in words
-    without: str = ""  # why there are no rulings, or fewer than one would like
+    few: Mapping[str, str] = field(default_factory=dict)  # system -> how many seeds, where these are too few for any
 
 
 def _consistency(outcome: Ask) -> Ruling:
@@ -161,7 +161,7 @@ def findings(results: Results, found: Judged | None = None, robustness: Finding 
         rulings={system: ruling for system, (ruling, _) in swept.items()},
         evidence={system: text for system, (_, text) in swept.items()},
     )
-    no_dynamics = Finding(claim=ROBUSTNESS, test="Needs dynamics.", rulings={}, evidence={}, without="no seeds")
+    no_dynamics = Finding(claim=ROBUSTNESS, test="Needs the campaign of loops.", rulings={}, evidence={})
     return [
         _put(CONSISTENCY, systems),
         everywhere,
