@@ -88,8 +88,8 @@ def _read(one: Mapping[str, Any]) -> Prices:
         name: short + (long - short) / (more - few) * (LONG - few) for name, (short, long) in one["training"].items()
     }
     prediction = {name: min(times) for name, times in one["prediction"].items()}
-    ratios = [
-        {name: value / each["one network"] for name, value in each.items() if name != "one network"}
+    ratios = [  # nothing costs less than its network, and a tenth of that is what clocks are worth
+        {name: max(round(value / each["one network"], 1), 1.0) for name, value in each.items() if name != "one network"}
         for each in (training, prediction)
     ]
     device = one["hardware"]["accelerator"] or one["hardware"]["processor"]
