@@ -6,6 +6,7 @@ Results are drawn, and everything after that is the page's own code. All methods
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,8 @@ def page(
                     good = 0.1 * good + {"test": 0.0, "path": 1.0, "hot": 3.0}[split]
                 for stage in ("before", "after"):
                     scores[name, split, asked.metric, stage] = good + (stage == "before") * 0.1 * draw(good.shape)
-    cells = Keys(scores=scores, worth=worths)  # pyright: ignore[reportArgumentType]
+    cells: Any = Keys()
+    cells |= {"scores": scores, "worth": worths}
     for name in names:
         cells[name, 0, METHODS[0]] = {"splits": dict.fromkeys(splits)}
     return Drawn(grid=grid, cells=cells)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from uqlib.__main__ import main
+from uqlib.methods import METHODS
 from uqlib.networks.training import Settings
 from uqlib.study import Grid, System, do_unit, prices, work
 from uqlib.study.estimate import estimate, trainings
@@ -98,7 +99,7 @@ def test_committed_prices() -> None:
     (found, *_) = prices.load_prices()
     assert found.features == 128
     for price in (found.training, found.prediction):
-        assert set(price) == set(work.methods.METHODS)
+        assert set(price) == set(METHODS)
         assert all(value > 0 for value in price.values())
     assert 3.5 < found.training["ensemble"] < 7
     assert 3.5 < found.prediction["ensemble"] < 7

@@ -59,7 +59,7 @@ def contrasts(results: Results) -> Experiments:
                     difference = ranks[:, column(other)] - ranks[:, column(one)]
                     found[system][Key(measure, one, other, domain)] = difference
         for system, good in results.answers("accuracy", domain).items():
-            for one, other in combinations(four, 2):
+            for one, other in [*combinations(four, 2), *(("ensemble", v) for v in later if v in results.grid.variants)]:
                 found[system][Key("accuracy", one, other, domain)] = good[:, column(one)] - good[:, column(other)]
         for system, smaller in recalibrated(results, domain).items():
             found[system][Key("recalibration", "after", "before", domain)] = smaller

@@ -143,7 +143,7 @@ class _Trainer:
 
     def _adapted(self, recipe: Any, name: str) -> Any:
         grid, folder = self.unit.grid, None if self.scratch is None else self.scratch / name
-        settings, network = (of(self.unit.system, name) for of in (grid.training_of, grid.network_of))
+        settings, network = grid.training_of(self.unit.system, name), grid.network_of(self.unit.system, name)
         return comparison.adapt(recipe, network, settings, folder, self.device)
 
     def _timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
