@@ -20,7 +20,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("interfaces",),
     ("methods",),
     ("calibration", "dynamics"),
-    ("attack",),  # compares itself with dynamics
+    ("attack", "propagation"),  # attack compares itself with dynamics
     ("oracles",),
     ("active_learning",),
     ("show",),

@@ -13,8 +13,9 @@ The front door: what most users need, by its short name.
     predictor.export("mine.pt")  # for i-PI, LAMMPS and others
 
 Behind it the rooms, from the ground up: `structures` (atoms in), `networks`, `prediction` (the waist), `interfaces`
-(other people's programs), `methods`, `metrics`, `calibration`, `attack`, `dynamics`, `oracles`, `active_learning`,
-`study`, `loops`, `show`, and `chapters` for the book alone. Nothing imports what stands above it.
+(other people's programs), `methods`, `metrics`, `calibration`, `attack`, `dynamics`, `propagation` (error bars of
+results), `oracles`, `active_learning`, `study`, `loops`, `show`, and `chapters` for the book alone. Nothing imports
+what stands above it.
 """
 
 from importlib import import_module

@@ -1,7 +1,4 @@
-"""The height of a barrier on a potential itself: its own minima and its own minimum-energy path between them.
-
-Nudged elastic band with a climbing image: Henkelman, Uberuaga, Jonsson, J. Chem. Phys. 113, 9901 (2000), as in ASE.
-"""
+"""The height of a barrier on a potential itself: its own minima and its own path of least energy between them."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ import ase
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
-from ase.mep import NEB
-from ase.optimize import BFGS, FIRE
 
 from uqlib.active_learning import LabelStore
 from uqlib.active_learning.measures import without_uncertainty
@@ -22,10 +17,8 @@ from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.loops.settings import Barrier
 from uqlib.oracles import OracleError
 from uqlib.prediction import Predictor
+from uqlib.propagation import relax_band
 from uqlib.structures.datasets import Dataset
-
-ENDS = 0.1  # of the force that is left on the band: what is left on its ends
-ROUGH = 0.2  # eV/Å: once no larger force is left on the band, its highest image climbs
 
 
 def band_of(data: Dataset, settings: Barrier) -> list[ase.Atoms]:
@@ -65,13 +58,7 @@ def climb(calculator: Callable[[], Calculator], band: Sequence[ase.Atoms], setti
     try:
         for image in images:
             image.calc = calculator()
-        settled = [
-            BFGS(end, logfile=None).run(settings.force * ENDS, settings.steps) for end in (images[0], images[-1])
-        ]  # pyright: ignore[reportArgumentType]
-        converged = all(settled)
-        for climbing, force in ((False, ROUGH), (True, settings.force)):
-            neb = NEB(images, climb=climbing, method="improvedtangent", remove_rotation_and_translation=True)
-            converged = FIRE(neb, logfile=None).run(force, settings.steps) and converged  # pyright: ignore[reportArgumentType]
+        converged = relax_band(images, force=settings.force, steps=settings.steps)
         energies = np.array([image.get_potential_energy() for image in images])
     except (ValueError, ArithmeticError, np.linalg.LinAlgError, OracleError) as error:
         return {"height": None, "converged": False, "why": str(error).splitlines()[0]}
@@ -80,7 +67,7 @@ def climb(calculator: Callable[[], Calculator], band: Sequence[ase.Atoms], setti
     top = int(energies[1:-1].argmax()) + 1
     return {
         "height": float(energies[top] - min(energies[0], energies[-1])),
-        "converged": bool(converged),
+        "converged": converged,
         "why": "",
         "minimum": float(aligned_rmsd(images[0], [band[0]])[0]),
         "saddle": float(aligned_rmsd(images[top], [band[len(band) // 2]])[0]),
