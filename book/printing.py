@@ -9,13 +9,16 @@ from bs4 import BeautifulSoup, Tag
 
 STYLE = """
 @page { size: A4 }
-html { font-size: 11pt }
+html { font-size: 9.5pt }
 body { background: #ffffff; color: #222222 }
 article { break-before: page; max-width: none }
 article.front { break-before: auto }
 h1 { margin-top: 0 }
+h2 { font-size: 1.5em; margin-top: 1.2em }
+h3 { font-size: 1.2em }
+table.sortable button { all: unset; font-weight: bold }
 h1, h2, h3 { break-after: avoid }
-img, table, .admonition-title, .quiz, .uqv-still { break-inside: avoid }
+img, tr, .admonition-title, .quiz, .uqv-still { break-inside: avoid }
 img { max-width: 100%; height: auto; max-height: 230mm }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 0.75em !important }
 .cell_output pre { font-size: 0.7em !important }
@@ -32,10 +35,10 @@ a.term { color: inherit; text-decoration: none }
 FORMULAS = "tex2jax_process|mathjax_process|math|output_area"  # classes, as Sphinx sets them
 MATHJAX = f'<script>window.MathJax = {{options: {{processHtmlClass: "{FORMULAS}"}}}}</script>'
 GONE = (
-    "script, noscript, .headerlink, details.hide, .live-controls, .uqv-print style, .term-meaning, nav.page-toc, "
-    "button.toggle-button"
+    "script, noscript, .headerlink, details.hide, details.checks, .live-controls, .uqv-print style, .term-meaning, "
+    "nav.page-toc, button.toggle-button"
 )
-"""What a print has no use for; folded code is in the chapter's notebook."""
+"""What a print has no use for; folded code is in the chapter's notebook, and every claim of a chapter on the site."""
 
 
 def document(site: Path, parts: list[tuple[str, list[str]]]) -> str:
@@ -80,7 +83,7 @@ def article(soup: BeautifulSoup, name: str, names: list[str], site: Path) -> Tag
             picture["src"] = (
                 f"../{site.name}/{posixpath.normpath(posixpath.join(posixpath.dirname(name), picture['src']))}"
             )
-    for node in found.select("[id]"):
+    for node in found.select("[id]:not(.sortable)"):  # a table's own style knows it by its id, which is its own
         node["id"] = anchor(name, node["id"])
     for link in found.select("a[href]"):
         _lead(link, name, names)

@@ -85,12 +85,12 @@ def page(source: Path) -> str:
             notebook.cells += cells(slide, said)
         except ValueError as error:
             raise ValueError(f"{source.name}, slide {number} ({slide.get('title')}): {error}") from error
+    # The code cells hold outputs alone; the chapters have the code.
     exporter = SlidesExporter(
         template_name="deck",
         extra_template_basedirs=[str(SOURCES)],
         reveal_url_prefix="_static/reveal",
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
+        reveal_theme="white",
     )
     return exporter.from_notebook_node(notebook)[0]
 
