@@ -14,10 +14,19 @@ from uqlib.chapters import exercises, reading
 
 NAME = "paths"
 NEEDS = re.compile(r"\*\*You need first\*\*:(.*?)(?:\n\n|\Z)", re.DOTALL)
-WIDTH = 540
+WIDTH = 720
 MAP = "<!-- the map -->"
 TABLE = "<!-- the chapters -->"
 WAY = re.compile(r"<!-- the way: ([\w, ]+) -->")
+STEP = 5  # minutes
+SHORT = {
+    "why_uncertainty": "why",
+    "judging_uncertainty": "judging",
+    "rmd17": "rMD17",
+    "silica_active_learning": "silica learning",
+}
+"""Names that are too long for a box."""
+
 LABEL = "The chapters; arrows lead to what each needs first. The table below says the same."
 
 
@@ -57,13 +66,13 @@ def _way(names: list[str]) -> str:
     if missing := [name for name in names if not notebooks.source(name).exists()]:
         raise ValueError(f"{NAME}.md: there is no chapter {missing[0]!r}")
     minutes = sum(_reading(name) for name in names)
-    practice = sum(_exercises(name) for name in names)
+    practice = STEP * round(sum(_exercises(name) for name in names) / STEP)
     lines = [f"{number}. {{doc}}`{name}`" for number, name in enumerate(names, start=1)]
     return "\n".join([*lines, "", f"Reading: about {minutes} min. Exercises: about {practice} min."])
 
 
 def _short(name: str) -> str:
-    return "rMD17" if name == "rmd17" else name.replace("_", " ").replace("uncertainty", "").strip()
+    return SHORT.get(name, name.replace("_", " "))
 
 
 def _cells(name: str) -> list[dict]:
