@@ -9,7 +9,7 @@ WHEELS ?=
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test chapter serve workshop audit format check repository lock clean distclean
+.PHONY: help book test chapter serve workshop slides pdf stills audit format check repository lock clean distclean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,15 @@ serve: ## show the built site at http://127.0.0.1:8000 (PORT=8000); stop with Ct
 
 workshop: $(INSTALLED) ## folders and zips for a class and its teacher; with all packages: make workshop WHEELS=1
 	@$(BIN)/python book/workshop.py $(if $(WHEELS),--wheels)
+
+slides: $(INSTALLED) ## slides of the workshop from the executed chapters, in _build/slides
+	@$(BIN)/python book/slides.py
+
+pdf: $(INSTALLED) ## the built site as one PDF, in _build/pdf; needs Chromium or Chrome
+	@$(BIN)/python book/pdf.py
+
+stills: $(INSTALLED) ## still pictures of the live figures, made anew; needs Chromium or Chrome
+	@$(BIN)/python book/stills.py
 
 audit: $(INSTALLED) ## hours: the chapters as other machines and other seeds have them, or one: make audit NAME=painn
 	@$(BIN)/python book/audit.py $(if $(NAME),--only $(NAME))

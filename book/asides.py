@@ -48,9 +48,8 @@ class Question:
                 "expected two or more choices, and the number of one of them, counted from 1"
             )
 
-    def markdown(self, name: str) -> str:
-        """The question as markdown between two HTML tags."""
-        word = "Predict first" if self.before else "Check yourself"
+    def markdown(self, name: str, word: str = "Predict first") -> str:
+        """The question as markdown between two HTML tags; `word` stands in bold before it."""
         choices = "\n".join(f"{number}. {choice}" for number, choice in enumerate(self.choices, start=1))
         return (
             f'<div class="quiz" id="{name}" data-right="{self.right}">\n\n**{word}.** {self.ask}\n\n{choices}\n\n'
@@ -112,12 +111,13 @@ def placed(text: str, folder: Path, chapter: str) -> str:
     questions, figures = read(folder, chapter)
     cells = [cell for cell in notebook["cells"] if not _is_aside(cell)]
     last = []
+    together = sum(not question.before for question in questions)
     for number, question in enumerate(questions, start=1):
-        made = question.markdown(f"quiz-{number}")
+        name = f"quiz-{number}"
         if question.before:
-            _insert(cells, question.before, f"quiz-{number}", made, chapter)
+            _insert(cells, question.before, name, question.markdown(name), chapter)
         else:
-            last.append(made)
+            last.append(question.markdown(name, f"Question {len(last) + 1} of {together}"))
     for number, figure in enumerate(figures, start=1):
         _insert(cells, figure.before, f"live-{number}", figure.markdown(), chapter)
     if last:

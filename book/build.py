@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 import address
+import chapter_map
+import cheat_sheet
 import checks_page
 import drawing
 import execute
@@ -36,7 +38,7 @@ SITE = execute.BUILD / "html"
 DOCTREES = execute.BUILD / ".doctrees"
 SITE_KEY = execute.BUILD / "site.key"
 LIBRARY = Path("book/library.md")
-NOT_PAGES = {".ipynb", ".py", ".pyc", ".json"}  # at the top of book/; folders are copied whole
+NOT_PAGES = {".ipynb", ".py", ".pyc", ".json", ".toml"}  # at the top of book/; folders are copied whole
 
 WHOLE_SITE = (
     "uqlib/chapters/*.toml",
@@ -129,6 +131,7 @@ def gather() -> None:
     wanted = {
         Path(notebooks.CONFIG.name): address.config_with(notebooks.CONFIG.read_text(encoding="utf-8"), url).encode(),
         Path(notebooks.TOC.name): notebooks.TOC.read_bytes(),
+        Path("genindex.md"): b"# Index\n",  # Sphinx puts the index in its place; the table of contents wants a file
     }
     for path in sorted((ROOT / "book").rglob("*")):
         relative = path.relative_to(ROOT)
@@ -144,9 +147,15 @@ def gather() -> None:
         runs[path.stem] = json.loads(content)["metadata"].get("uqlib", {}).get("claims", [])
     front = Path("book/index.md")
     wanted[front] = address.page_with(wanted[front].decode(), url).encode()
-    page = Path("book") / f"{checks_page.NAME}.md"
-    if page in wanted:
-        wanted[page] = checks_page.fill(wanted[page].decode(), runs).encode()
+    fillers = {
+        checks_page.NAME: lambda text: checks_page.fill(text, runs),
+        chapter_map.NAME: chapter_map.fill,
+        cheat_sheet.NAME: cheat_sheet.fill,
+    }
+    for name, fill in fillers.items():
+        page = Path("book") / f"{name}.md"
+        if page in wanted:
+            wanted[page] = fill(wanted[page].decode()).encode()
     wanted |= _reference(notebooks.TOC.read_text(encoding="utf-8"))
     for path in sorted(execute.EXECUTED.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(execute.EXECUTED) not in wanted:

@@ -1,9 +1,10 @@
-"""The rooms of the library as a picture, made from the imports themselves: boxes on floors, arrows to what is needed.
+"""What needs what as a picture, boxes on floors with arrows to what is needed: rooms by imports, chapters by words.
 
 An arrow is left out where others say the same: who needs the methods needs what the methods need.
 """
 
 import itertools
+from collections.abc import Callable, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def needs(package: Path) -> dict[str, set[str]]:
     return found
 
 
-def arrows(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
+def arrows(graph: Mapping[str, set[str]]) -> list[tuple[str, str]]:
     """(from, to) for every import that no chain of other imports implies."""
     reach: dict[str, set[str]] = {}
     for room in TopologicalSorter(graph).static_order():
@@ -45,7 +46,7 @@ def arrows(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
     ]
 
 
-def floors(graph: dict[str, set[str]]) -> dict[str, int]:
+def floors(graph: Mapping[str, set[str]]) -> dict[str, int]:
     """Room -> its floor, 0 at the bottom: as high as the rooms that need it allow, which keeps the arrows short."""
     order = list(TopologicalSorter(graph).static_order())
     lowest: dict[str, int] = {}
@@ -59,28 +60,49 @@ def floors(graph: dict[str, set[str]]) -> dict[str, int]:
 
 
 def svg(package: Path) -> str:
-    """The picture, to stand in a page beside `reference/`: each box leads to its room; colours are the page's own."""
-    graph = needs(package)
+    """The picture of the rooms, to stand in a page beside `reference/`: each box leads to its room."""
+    label = "The rooms of the library. The text below says the same."
+    return picture(needs(package), label=label, address=lambda room: f"reference/{room}.html")
+
+
+def picture(
+    graph: Mapping[str, set[str]],
+    *,
+    label: str,
+    address: Callable[[str], str],
+    words: Callable[[str], str] = str,
+    width: int = WIDTH,
+) -> str:
+    """SVG of who needs whom; colours are the page's own, and each box is a link.
+
+    Args:
+        graph: name -> names that it needs.
+        label: what the picture says, for readers who cannot see it.
+        address: name -> where its box leads.
+        words: name -> what stands in its box.
+        width: of the whole, in units of the picture.
+    """
     floor, links = floors(graph), arrows(graph)
     chains = [_chain(start, end, floor) for start, end in links]
-    place = _placed(floor, chains)
+    place = _placed(floor, chains, width)
     top = max(floor.values())
     height = lambda level: (top - level) * FLOOR + 2  # noqa: E731
     parts = [
-        f'<svg class="rooms" viewBox="0 0 {WIDTH} {height(0) + HIGH + 2}" role="group" '
-        'aria-label="The rooms of the library. The text below says the same." xmlns="http://www.w3.org/2000/svg">',
+        f'<svg class="rooms" viewBox="0 0 {width} {height(0) + HIGH + 2}" role="group" '
+        f'aria-label="{label}" xmlns="http://www.w3.org/2000/svg">',
         '<defs><marker id="tip" markerWidth="7" markerHeight="6" refX="6" refY="3" orient="auto">'
         '<path class="tip" d="M0,0 L7,3 L0,6 z"/></marker></defs>',
     ]
     for (start, end), chain in zip(links, chains, strict=True):
         points = [(place[each], height(each[1])) for each in chain]
         parts.append(f'<path class="arrow" data-from="{start}" data-to="{end}" d="{_curve(points)}"/>')
-    for room, level in floor.items():
-        x, y = place[room, level], height(level)
-        kind = "room waist" if room == WAIST else "room"
+    for name, level in floor.items():
+        x, y = place[name, level], height(level)
+        kind = "room waist" if name == WAIST else "room"
         parts.append(
-            f'<a href="reference/{room}.html"><rect class="{kind}" data-room="{room}" x="{x - WIDE / 2:.0f}" y="{y}" '
-            f'width="{WIDE}" height="{HIGH}" rx="6"/><text x="{x:.0f}" y="{y + HIGH / 2 + 4.5}">{room}</text></a>'
+            f'<a href="{address(name)}"><rect class="{kind}" data-room="{name}" x="{x - WIDE / 2:.0f}" y="{y}" '
+            f'width="{WIDE}" height="{HIGH}" rx="6"/>'
+            f'<text x="{x:.0f}" y="{y + HIGH / 2 + 4.5}">{words(name)}</text></a>'
         )
     return "\n".join([*parts, "</svg>"])
 
@@ -90,7 +112,7 @@ def _chain(start: str, end: str, floor: dict[str, int]) -> list[Place]:
     return [(start, floor[start]), *between, (end, floor[end])]
 
 
-def _placed(floor: dict[str, int], chains: list[list[Place]]) -> dict[Place, float]:
+def _placed(floor: dict[str, int], chains: list[list[Place]], width: int) -> dict[Place, float]:
     """Place -> middle on the x axis; neighbours on the next floors pull each place above or below themselves."""
     rows: dict[int, list[Place]] = {level: [] for level in sorted(set(floor.values()))}
     near: dict[Place, list[Place]] = {}
@@ -102,17 +124,17 @@ def _placed(floor: dict[str, int], chains: list[list[Place]]) -> dict[Place, flo
         for one, other in itertools.pairwise(chain):
             near[one].append(other)
             near[other].append(one)
-    found = {place: x for row in rows.values() for place, x in _spread(row).items()}
+    found = {place: x for row in rows.values() for place, x in _spread(row, width).items()}
     for _ in range(ROUNDS):
         for row in rows.values():
             row.sort(key=lambda place: sum(found[each] for each in near[place]) / len(near[place]))
-            found |= _spread(row)
+            found |= _spread(row, width)
     return found
 
 
-def _spread(row: list[Place]) -> dict[Place, float]:
+def _spread(row: list[Place], width: int) -> dict[Place, float]:
     widths = [WIDE if ">" not in name else GAP for name, _ in row]
-    gap = (WIDTH - sum(widths)) / (len(row) + 1)
+    gap = (width - sum(widths)) / (len(row) + 1)
     found, left = {}, gap
     for place, width in zip(row, widths, strict=True):
         found[place] = left + width / 2

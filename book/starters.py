@@ -29,15 +29,15 @@ def numbers(chapter: str) -> dict[str, list[Exercise]]:
     return found
 
 
-def source(asked: list[Exercise]) -> str:
-    """Code of the starter cell of one exercise."""
-    lines = ["from uqlib.chapters import check"]
+def source(asked: list[Exercise], *, first: bool) -> str:
+    """Code of the starter cell of one exercise; the first one of a chapter imports what all of them call."""
+    lines = ["from uqlib.chapters import check", ""] if first else []
     for exercise in asked:
         choice = " or ".join(f'"{option}"' for option in exercise.options)
         text = f"Asked: {exercise.ask}{f' ({choice})' if choice else ''}"
         comment = textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")
-        lines += ["", *comment, "your_answer = None", f'check("{exercise.key}", your_answer)']
-    return "\n".join(lines)
+        lines += [*comment, "your_answer = None", f'check("{exercise.key}", your_answer)', ""]
+    return "\n".join(lines[:-1])
 
 
 def with_starters(chapter: str, cells: list[NotebookNode]) -> list[NotebookNode]:
@@ -47,12 +47,13 @@ def with_starters(chapter: str, cells: list[NotebookNode]) -> list[NotebookNode]
         ValueError: a question is not there.
     """
     kept = [cell for cell in cells if TAG not in cell.metadata.get("tags", [])]
-    for number, asked in numbers(chapter).items():
+    for nth, (number, asked) in enumerate(sorted(numbers(chapter).items())):
         pattern = re.compile(QUESTION.format(number=number), re.MULTILINE)
         place = next((k for k, cell in enumerate(kept) if is_text(cell) and pattern.search(cell.source)), None)
         if place is None:
             raise ValueError(f"{chapter} has no question {number}: write one, or take {asked[0].key} out of the file")
-        new = nbformat.v4.new_code_cell(source(asked), id=f"exercise-{number}", metadata={"tags": [TAG]})
+        code = source(asked, first=nth == 0)
+        new = nbformat.v4.new_code_cell(code, id=f"exercise-{number}", metadata={"tags": [TAG]})
         kept.insert(place + 1, new)
     return kept
 

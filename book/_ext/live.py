@@ -6,6 +6,7 @@ readers without scripts, or `<div class="quiz" data-right="...">` with a list of
 modules from a disk; each adds to the one global name `uqlive`, so that their order matters.
 """
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,31 @@ STYLE = "live.css"
 ENGINE = ("numbers.js", "network.js", "heads.js", "features.js", "scores.js", "plot.js")
 FIGURES = {"well": ("wells.js", "well-input.js", "well-figure.js"), "calibration": ("calibration-figure.js",)}
 QUIZ = ("quiz.js",)
+PLACE = re.compile(r'<div class="live" data-figure="(\w+)"(?: data-head="(\w+)")?>')
+ALT = {
+    "well": "A double well with training points and what networks learn from them; below it, the uncertainty along x.",
+    "calibration": "A calibration curve, and two scores against the factor that stretches every error bar.",
+}
+
+
+def still(figure: str, head: str) -> str:
+    """Name of the still picture of a figure; `book/stills.py` makes it."""
+    return f"stills/{figure}{f'-{head}' if head else ''}.png"
+
+
+def with_stills(body: str, static: str) -> str:
+    """A page with a still picture in the place of each figure: for print, and where no script runs.
+
+    Args:
+        body: the page's HTML.
+        static: the way from the page to `_static`.
+    """
+
+    def picture(place: re.Match[str]) -> str:
+        source = f"{static}/live/{still(place[1], place[2] or '')}"
+        return f'{place[0]}<img class="live-still" src="{source}" alt="{ALT[place[1]]}" loading="lazy">'
+
+    return PLACE.sub(picture, body)
 
 
 def scripts(body: str) -> list[str]:
@@ -39,6 +65,7 @@ def load_scripts(
     """Load what this page needs, and nothing on the others."""
     wanted = scripts(context.get("body", ""))
     if wanted:
+        context["body"] = with_stills(context["body"], f"{'../' * page.count('/')}_static")
         app.add_css_file(f"live/{STYLE}")
     for name in wanted:
         app.add_js_file(f"live/{name}", loading_method="defer")

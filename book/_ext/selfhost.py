@@ -21,6 +21,12 @@ HERE = Path(__file__).parent
 ARCHIVES = ("html-manager-1.0.15.zip", "require-2.3.8.zip", "mathjax-3.2.2.zip")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
+WITHOUT_SCRIPTS = (
+    "<noscript><style>.uqv-print{position:static!important;width:auto!important;height:auto!important;"
+    "clip-path:none!important}</style></noscript>"
+)
+"""Shows the still pictures beside the views of nglview, which then are not there."""
+
 FRONT_ENDS = {"anywidget": "anywidget/index.js", "nglview": "nglview-js-widgets/index.js"}
 """Front ends that Python packages bring: name in the site, place under `share/jupyter/nbextensions`."""
 
@@ -65,6 +71,8 @@ def copy_assets(app: Sphinx) -> None:
 
 def load_viewer(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Load our viewer on the pages that show structures."""
+    if "uqv-print" in context.get("body", ""):
+        context["body"] += WITHOUT_SCRIPTS
     if "uqv-" in context.get("body", ""):
         app.add_css_file("viewer/uqlib-viewer.css")
         app.add_js_file("viewer/uqlib-viewer.js", loading_method="defer")

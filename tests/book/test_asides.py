@@ -63,6 +63,8 @@ def test_cells_come_where_the_file_says_and_go_without_a_trace(folder: Path) -> 
     assert "**Predict first.** How many?" in cells["quiz-1"]
     assert 'data-right="2"' in cells["quiz-1"]
     assert cells["quiz-last"].startswith("## Check yourself\n\n")
+    assert cells["quiz-last"].count("Check yourself") == 1, "the heading says it, the boxes need not"
+    assert "**Question 1 of 1.** And now?" in cells["quiz-last"]
     assert asides.placed(placed, folder, "one") == placed, "applied twice, it changes nothing more"
     assert asides.without(placed) == PLAIN, "results depend on the same text as before"
     assert asides.placed(placed, folder, "two") == PLAIN, "a chapter without a file has none"

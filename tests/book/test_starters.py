@@ -27,12 +27,16 @@ def test_the_chapters_have_the_starter_cells_of_the_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_starter_cell_runs_as_it_is(name: str) -> None:
-    for asked in starters.numbers(name).values():
+def test_starter_cells_run_as_they_are_and_import_once(name: str) -> None:
+    cells = nbformat.read(notebooks.source(name), as_version=4).cells
+    sources = [cell.source for cell in cells if starters.TAG in cell.metadata.get("tags", [])]
+    shared: dict[str, object] = {}
+    for source, asked in zip(sources, starters.numbers(name).values(), strict=True):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(starters.source(asked), "starter", "exec"), {})
+            exec(compile(source, "starter", "exec"), shared)
         assert printed.getvalue().count("not answered yet") == len(asked)
+    assert "\n".join(sources).count("import") == 1
 
 
 def test_a_starter_cell_takes_no_name_that_the_chapter_uses() -> None:

@@ -104,6 +104,16 @@ def test_sortable_table() -> None:
         plots.sortable_table(("a", "b"), [("x", 1.0)], caption="", digits=(1,))
 
 
+def test_a_column_without_a_name_has_no_empty_button_and_the_others_still_sort() -> None:
+    table = plots.sortable_table(("", "", "x"), [("b", "p", 2.0), ("a", "q", 1.0)], caption="")
+    with browser.chromium() as chromium:
+        page = chromium.new_page()
+        page.set_content(f"<!doctype html><body>{table._repr_html_()}</body>")
+        assert page.locator("button").all_inner_texts() == ["x"]
+        page.get_by_role("button", name="x").click()
+        assert page.locator("tbody td:first-child").all_inner_texts() == ["a", "b"]
+
+
 def test_a_click_on_the_head_sorts() -> None:
     """Numbers as numbers, texts as texts, again for the other way; what has no value stays last."""
     rows = [("b", 10.0), ("a", None), ("c", 9.0), ("d", -1.0)]

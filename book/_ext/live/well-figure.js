@@ -40,6 +40,7 @@
       }
       this.upper.svg.setAttribute('aria-label', 'Double well with training points that can be moved, and what networks learn from them');
       this.lower.svg.setAttribute('role', 'img');
+      this.lower.svg.setAttribute('aria-label', 'Uncertainty along x; the networks are still learning');
       this.numbers = element('p', { class: 'live-numbers', role: 'status' });
       this.selection = element('p', { class: 'live-selection', 'aria-live': 'polite' });
       this.root.replaceChildren(

@@ -16,8 +16,8 @@ Cell = str | float | None
 SCRIPT = """
 (() => {
   const table = document.getElementById("ID"), body = table.tBodies[0];
-  table.querySelectorAll("button").forEach((button, column) => button.addEventListener("click", () => {
-    const head = button.parentElement, up = head.ariaSort !== "ascending";
+  table.querySelectorAll("button").forEach((button) => button.addEventListener("click", () => {
+    const head = button.parentElement, column = head.cellIndex, up = head.ariaSort !== "ascending";
     table.querySelectorAll("th[scope=col]").forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const key = (row) => row.cells[column].dataset.key ?? row.cells[column].textContent;
@@ -55,7 +55,7 @@ class SortableTable:
 
     def _repr_html_(self) -> str:
         name = f"sortable-{secrets.token_hex(4)}"
-        heads = "".join(f'<th scope="col"><button>{html.escape(column)}</button></th>' for column in self.columns)
+        heads = "".join(map(_head, self.columns))
         body = "".join(f"<tr>{''.join(self._cells(row))}</tr>" for row in self.rows)
         table = (
             f'<div style="overflow-x: auto"><table id="{name}" class="sortable">'
@@ -80,6 +80,11 @@ class SortableTable:
 
     def __repr__(self) -> str:
         return "\n".join(as_text([self.columns, *(self._texts(row) for row in self.rows)]))
+
+
+def _head(column: str) -> str:
+    """Of a column without a name there is nothing to be pressed, and nothing to be read out."""
+    return f'<th scope="col"><button>{html.escape(column)}</button></th>' if column else "<td></td>"
 
 
 def sortable_table(
