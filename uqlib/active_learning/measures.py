@@ -13,9 +13,7 @@ from uqlib import metrics
 from uqlib.calibration import Calibrated
 from uqlib.common.devices import Target, targets
 from uqlib.dynamics import Langevin, Rule, Trajectories, simulate, thermal
-from uqlib.methods.shared.distances import FeaturePredictor
-from uqlib.methods.shared.last_layer import UncertainLastLayer
-from uqlib.methods.shared.likelihoods import SelfAssessing
+from uqlib.methods.shared.one_network import OfOneNetwork
 from uqlib.networks.evaluation import OtherNetwork, evaluate
 from uqlib.networks.painn import PaiNN, moved
 from uqlib.prediction import Prediction, Predictor, predict
@@ -115,22 +113,10 @@ def surviving(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Network:
+class _Network(OfOneNetwork[PaiNN | OtherNetwork]):
     """A network alone, as a predictor that claims to know everything."""
 
     model: PaiNN | OtherNetwork
-
-    @property
-    def cutoff(self) -> float:
-        return self.model.cutoff
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
 
     def to(self, *target: Target) -> _Network:
         return _Network(model=moved(self.model, *targets(target)))
@@ -146,5 +132,4 @@ def without_uncertainty(predictor: Predictor) -> Predictor:
     """The same forces, without an uncertainty where all forces are those of one network; otherwise the predictor."""
     if isinstance(predictor, Calibrated):
         predictor = predictor.predictor
-    single = isinstance(predictor, UncertainLastLayer | FeaturePredictor | SelfAssessing)
-    return _Network(model=predictor.model) if single else predictor
+    return _Network(model=predictor.model) if isinstance(predictor, OfOneNetwork) else predictor

@@ -185,6 +185,7 @@ class MetatomicPredictor:
             energy=energy,
             forces=forces,
             stress=stress,
+            stress_uncertainty=(members.stress.var(0) + 1e-16).sqrt() if self.has_members else None,
             force_uncertainty=force_sigma.to(forces.dtype),
             energy_uncertainty=sigma.double(),
         )

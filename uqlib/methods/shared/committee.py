@@ -67,6 +67,8 @@ class Committee:
             stress=members.stress.mean(0),
             force_uncertainty=_root(members.forces.var(0).mean(-1)),
             energy_uncertainty=doubtful(self.models[0], batch, _root(members.energy.var(0))),
+            stress_uncertainty=_root(members.stress.var(0)),
+            atom_energy_uncertainty=None if members.atom_energy is None else _root(members.atom_energy.var(0)),
         )
 
     def evaluate_members(self, batch: Batch) -> Evaluation:
