@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N",
                         help="passes over the training data, at most; of a second training in proportion")  # fmt: skip
     parser.add_argument("--stress-weight", type=float, metavar="X",
-                        help="learn stress, too, at X times the usual weight: 1 to begin with (default: 0)")  # fmt: skip
+                        help="learn stress, too, at X times the usual weight: try 1 (default: 0)")  # fmt: skip
     parser.add_argument("--features", type=int, metavar="N", help="width of the network")
     add_device(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the trained networks here (mine.uq)")

@@ -9,6 +9,7 @@ slopes, at the cost of one pass up and, taken together, one pass down for each h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,7 @@ def _features_as_hidden_units(
         start = units.new_zeros(batch.n_structures, units.shape[1])
         hidden = start.index_add(0, batch.structure_of_atom, units)
         columns = units.sum(0).unbind() if units.requires_grad else ()
-        options = {"retain_graph": True, "create_graph": keep, "materialize_grads": True}
+        options: dict[str, Any] = {"retain_graph": True, "create_graph": keep, "materialize_grads": True}
         found = [torch.autograd.grad(column, (positions, stretch), **options) for column in columns]
         none = units.new_zeros(units.shape[1], batch.n_atoms, 3), units.new_zeros(units.shape[1], len(stretch), 3, 3)
         slopes, tension = (torch.stack(part) for part in zip(*found, strict=True)) if found else none
