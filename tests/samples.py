@@ -55,6 +55,11 @@ def skewed(seed: int) -> ase.Atoms:
     atoms = crystal(seed)
     stretch = np.eye(3) + random.normal(scale=0.06, size=(3, 3))
     atoms.set_cell(np.asarray(atoms.cell) @ stretch, scale_atoms=True)
+    return stressed(atoms)
+
+
+def stressed(atoms: ase.Atoms) -> ase.Atoms:
+    """As `label`, with the stress of the same potential."""
     known = label(atoms)
     morse = MorsePotential(epsilon=1.0, r0=1.4, rho0=3.0, rcut1=3.0, rcut2=3.8)
     known.calc.results["stress"] = morse.get_stress(atoms)  # pyright: ignore[reportOptionalMemberAccess]
