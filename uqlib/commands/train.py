@@ -82,13 +82,16 @@ def recipe_of(arguments: argparse.Namespace) -> Any:
     }
     if unknown := sorted(set(options) - known):
         raise Stop(f"--{unknown[0]}: the method {arguments.method!r} has no such option")
+    stress = arguments.stress_weight
+    if stress is not None and not 0 <= stress < float("inf"):
+        raise Stop(f"--stress-weight: got {stress:g}, expected 0 or more")
     try:
         if arguments.features is not None:
             options["network"] = {**recipe.network, "features": arguments.features}
         if arguments.epochs is not None:
             options |= _of_epochs(recipe, arguments.epochs)
         recipe = dataclasses.replace(recipe, **options)
-        return recipe if arguments.stress_weight is None else methods.with_stress(recipe, arguments.stress_weight)
+        return recipe if stress is None else methods.with_stress(recipe, stress)
     except ValueError as error:
         raise Stop(f"--method {arguments.method}: {error}") from error
 

@@ -49,6 +49,11 @@ class CalculatorCommittee:
         """Of the pairs in a batch, which no calculator looks at: they find their own."""
         return DEFAULT_CUTOFF
 
+    @property
+    def knows_stress(self) -> bool:
+        """Whether there is a `stress_uncertainty`: all members have a stress."""
+        return all("stress" in calculator.implemented_properties for calculator in self.calculators)
+
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
     ) -> CalculatorCommittee:
@@ -83,7 +88,7 @@ class CalculatorCommittee:
                 "wrap a torch network in ForeignModel for what climbs uncertainties"
             )
         frames = _frames(batch)
-        with_stress = all("stress" in calculator.implemented_properties for calculator in self.calculators)
+        with_stress = self.knows_stress
         energies, forces, stress = [], [], []
         for number, calculator in enumerate(self.calculators):
             found = [_ask(calculator, frame, with_stress) for frame in frames]

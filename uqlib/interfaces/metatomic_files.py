@@ -162,6 +162,11 @@ class MetatomicPredictor:
         """Where the file computes."""
         return self.file.like.device
 
+    @property
+    def knows_stress(self) -> bool:
+        """Whether there is a `stress_uncertainty`: the spread of members, where there are some."""
+        return self.has_members
+
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
     ) -> MetatomicPredictor:

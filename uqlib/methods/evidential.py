@@ -197,7 +197,7 @@ class FittedEvidential(SelfAssessing):
         force_parts = _parts(forces, self.factors[0] * (COMPONENTS[self.likelihood] / 3) ** 0.5)
         energy_parts = _parts(Evidence(*(value.double() for value in energy)), self.factors[1])
         stress = None
-        if result.heads["evidence"].shape[1] > 6:
+        if self.knows_stress:
             virial = of_structures(evidence(result.heads["evidence"][:, 6:], self.model.scale), batch)
             stress = self.factors[2] * stress_deviation(virial.aleatoric + virial.epistemic, batch)
         return Prediction(

@@ -154,7 +154,11 @@ class FittedMeanVariance(SelfAssessing):
         variance = variances(result.heads["spread"], batch, self.model.scale)
         force = self.factors[0] * (variance.force * (COMPONENTS[self.likelihood] / 3)).sqrt()
         energy = self.factors[1] * variance.energy.sqrt()
-        stress = None if variance.virial is None else self.factors[2] * stress_deviation(variance.virial, batch)
+        stress = (
+            None
+            if variance.virial is None or not self.knows_stress
+            else self.factors[2] * stress_deviation(variance.virial, batch)
+        )
         return Prediction(
             energy=result.energy,
             forces=result.forces,

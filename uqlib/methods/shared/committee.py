@@ -30,6 +30,8 @@ PAIRS_FOR_ONE_PASS_ON_A_GPU = 200_000
 class Committee:
     """Trained networks of one recipe. Predicts their mean, and their spread as a standard deviation."""
 
+    knows_stress = True  # whether there is a `stress_uncertainty`
+
     def __init__(self, models: Sequence[PaiNN], *, histories: Sequence[list[dict[str, float]]] = ()) -> None:
         if len(models) < 2 or any(m.recipe != models[0].recipe for m in models):
             raise ValueError(f"models: got {len(models)} networks, expected at least two made by the same recipe")

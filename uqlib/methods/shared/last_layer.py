@@ -52,6 +52,7 @@ class UncertainLastLayer(OfOneNetwork[PaiNN | OtherNetwork]):
     """
 
     kind = "last layer"
+    knows_stress = True  # whether there is a `stress_uncertainty`
 
     def __init__(
         self,

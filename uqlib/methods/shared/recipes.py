@@ -108,8 +108,10 @@ def with_stress(recipe: Any, times: float = 1.0) -> Any:
 
     These are `losses.STRESS_WEIGHT` of squared errors, and 0.1 of the negative log likelihoods that "mve", "evidential"
     and "shallow" learn from. `with_stress(METHODS["mve"])` then also has a `stress_uncertainty`.
-    Raises ValueError for a loss that has no weight for stress.
+    Raises ValueError for a number below 0, and for a loss that has no weight for stress.
     """
+    if not 0 <= times < float("inf"):
+        raise ValueError(f"times: got {times}, expected a finite number, 0 or more")
     changes: dict[str, Any] = {}
     if hasattr(recipe, "loss"):
         if not hasattr(recipe.loss, "stress_weight"):

@@ -47,6 +47,11 @@ class SelfAssessing(OfOneNetwork[PaiNN], WithoutMembers, ABC):
         self.model, self.likelihood, self.factors = model.requires_grad_(False).eval(), likelihood, factors
         self.history = [dict(epoch) for epoch in history]
 
+    @property
+    def knows_stress(self) -> bool:
+        """Whether there is a `stress_uncertainty`: labels of stress have to teach it."""
+        return len(self.factors) > 2
+
     @abstractmethod
     def predict(self, batch: Batch) -> Prediction: ...
 
