@@ -70,8 +70,9 @@ class Knows:
 
 def cells(sizes: dict[str, int]) -> Dataset:
     data = samples.with_cells({"all": 2 * sum(sizes.values())})
-    found = Dataset(name="cells", atoms=data.atoms[1::2])
-    return found.split(seed=0, by_group=False, **sizes)
+    ends = np.cumsum([0, *sizes.values()])
+    splits = {name: tuple(range(*ends[k : k + 2])) for k, name in enumerate(sizes)}
+    return Dataset(name="cells", atoms=data.atoms[1::2], splits=splits)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_more_and_fewer_labels(tmp_path: Path, method: str, start: tuple[str, ..
         history = learning.run(*sets, seed=0, folder=tmp_path, progress=False)
     assert [generation.train for generation in history.generations] == [8, 11, 14]
     new = history.added[0]
-    assert all(set(frame.calc.results) == set(oracle) for frame in new)
+    assert [set(frame.calc.results) for frame in new if frame.calc is not None] == [set(oracle)] * 5
 
 
 @pytest.mark.parametrize("propose", PROPOSALS)

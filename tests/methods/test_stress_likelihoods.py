@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import ase
 import numpy as np
@@ -84,7 +85,7 @@ def test_evidential_is_a_t_in_six_dimensions() -> None:
         stats.multivariate_t.logpdf(error, np.zeros(6), b * (1 + n) / (n * a) * np.eye(6), df=2 * a)
         for error, n, a, b in zip(virials(evaluation, batch), nu, alpha, beta, strict=True)
     ]
-    options = {"scale": SCALE, "energy_weight": 0.0, "force_weight": 0.0, "stress_weight": 1.0}
+    options: Any = {"scale": SCALE, "energy_weight": 0.0, "force_weight": 0.0, "stress_weight": 1.0}
     found = EvidentialLoss(**options, regulariser=0.0)(evaluation, batch)
     assert float(found) == pytest.approx(-np.mean(logs) / 6, rel=1e-10)
     misplaced = np.sqrt((virials(evaluation, batch) ** 2).mean(1)) / np.array([4, 8]) / SCALE * (2 * nu + alpha)
@@ -209,7 +210,7 @@ def test_curvature_is_that_of_the_loss() -> None:
         moved = copy.deepcopy(model).requires_grad_(False)
         moved.readout.outer.weight[:, 0] += step * way[:-1]
         assert moved.readout.outer.bias is not None
-        moved.readout.outer.bias += step * way[-1]
+        moved.readout.outer.bias.add_(step * way[-1])
         return float(loss(evaluate(moved, batch), batch))
 
     second = value(1.0) - 2 * value(0.0) + value(-1.0)
