@@ -49,6 +49,30 @@ def label(atoms: ase.Atoms) -> ase.Atoms:
     return known
 
 
+def skewed(seed: int) -> ase.Atoms:
+    """The crystal in a cell without any right angle, labelled with energy, forces and stress of a Morse potential."""
+    random = np.random.default_rng(seed)
+    atoms = crystal(seed)
+    stretch = np.eye(3) + random.normal(scale=0.06, size=(3, 3))
+    atoms.set_cell(np.asarray(atoms.cell) @ stretch, scale_atoms=True)
+    return stressed(atoms)
+
+
+def stressed(atoms: ase.Atoms) -> ase.Atoms:
+    """As `label`, with the stress of the same potential."""
+    known = label(atoms)
+    morse = MorsePotential(epsilon=1.0, r0=1.4, rho0=3.0, rcut1=3.0, rcut2=3.8)
+    known.calc.results["stress"] = morse.get_stress(atoms)  # pyright: ignore[reportOptionalMemberAccess]
+    return known
+
+
+def with_cells(sizes: dict[str, int] | None = None, *, seed: int = 0) -> Dataset:
+    """As `dataset`, of molecules without a stress and, every second one, of skewed cells with one."""
+    molecules = dataset(sizes, seed=seed)
+    frames = [skewed(1000 * seed + k) if k % 2 else frame for k, frame in enumerate(molecules.atoms)]
+    return replace(molecules, name="cells", atoms=tuple(frames))
+
+
 def dataset(
     sizes: dict[str, int] | None = None, *, seed: int = 0, names: Sequence[str] = ("H2O", "NH3", "O2")
 ) -> Dataset:

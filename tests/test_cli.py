@@ -124,6 +124,41 @@ def test_an_option_changes_what_it_names_and_nothing_else(method: str, monkeypat
     assert same == methods.METHODS[method]
 
 
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Molecules without a stress, cells with one."""
+    path = tmp_path_factory.mktemp("cells") / "cells.xyz"
+    ase.io.write(path, list(samples.with_cells({"all": 24}).atoms), format="extxyz")
+    return path
+
+
+@pytest.mark.parametrize("method", ["ensemble", "mve", "gmm"])
+def test_train_with_stress(cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str) -> None:
+    command = ["train", "--data", str(cells), "--method", method, "--epochs", "2", "--features", "8"]
+    out = tmp_path / "mine.uq"
+    assert main([*command, "--no-by-group", "--stress-weight", "1", "--out", str(out)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[1:2] == ["stress"]]
+    assert "meV/Å³" in row
+    assert row.count("–") == (3 if method == "gmm" else 0), "a score in nats is none of the stress"
+    said = tmp_path / "said.xyz"
+    assert main(["predict", str(out), str(cells), "--out", str(said)]) == 0
+    frames = list(ase.io.iread(said))
+    assert [("uqlib_stress_uncertainty" in f.info) for f in frames] == [
+        bool(f.pbc.all()) and method != "gmm" for f in frames
+    ]
+
+
+def test_stress_that_is_not_there(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--data", str(labelled), "--method", "ensemble", *QUICK, "--no-by-group"]
+    assert main([*command, "--stress-weight", "1"]) == 1
+    assert (
+        "none of stress; none has one, and the loss has a weight for it: set --stress-weight 0"
+        in capsys.readouterr().err
+    )
+    assert main([*command, "--stress-weight", "-1"]) == 2
+    assert "--stress-weight: got -1, expected 0 or more" in capsys.readouterr().err
+
+
 def sizes(data: datasets.Dataset):
     return torch.tensor([len(atoms) for atoms in data.atoms])
 

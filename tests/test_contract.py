@@ -5,7 +5,7 @@ A new method is one line in `RECIPES`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def close(a: Tensor | None, b: Tensor | None, *, tolerance: float = 1e-9) -> Non
 
 def same(a: Prediction, b: Prediction) -> bool:
     """Bit for bit, nan included."""
-    names = ("energy", "forces", "force_uncertainty", "energy_uncertainty", "stress")
+    names = [field.name for field in fields(Prediction) if isinstance(getattr(a, field.name), Tensor)]
     for name in names:
         x, y = getattr(a, name), getattr(b, name)
         if (x is None) != (y is None) or (x is not None and not x.nan_to_num(7.0).equal(y.nan_to_num(7.0))):
@@ -121,6 +121,9 @@ def test_shapes_and_types(fitted: Fitted, exact: Fitted, dtype: torch.dtype) -> 
         assert p.stress.shape == (3, 3, 3)
         assert torch.isnan(p.stress[:2]).all()
         assert torch.isfinite(p.stress[2]).all()
+    if p.atom_energy_uncertainty is not None:
+        assert p.atom_energy_uncertainty.shape == (11,)
+        assert (p.atom_energy_uncertainty >= 0).all()
 
 
 def test_the_uncertainty_says_something(exact: Fitted) -> None:

@@ -36,6 +36,11 @@ class Prediction:
     `unit` says what `force_uncertainty` is: "eV/Å" a standard deviation of one force component, "nats" a score that
     can only rank. `energy_uncertainty` is in eV (a standard deviation) or nats accordingly. Methods that tell noise
     from ignorance also give the two parts.
+
+    `stress_uncertainty` is a standard deviation of each component of the stress, nan where the stress is. It is None of
+    scores in nats, which say nothing of a cell that they do not say of its atoms, and of methods that learn their
+    uncertainty from labels and saw none of stress. `atom_energy_uncertainty` is that of an atom's share in the energy.
+    How a network shares out its energy is its own affair: no label can tell whether this one is of the right size.
     """
 
     energy: Tensor  # (S,)    eV
@@ -46,6 +51,8 @@ class Prediction:
     unit: Literal["eV/Å", "nats"] = "eV/Å"
     force_parts: Parts | None = None  # (N,) eV/Å each
     energy_parts: Parts | None = None  # (S,) eV each
+    stress_uncertainty: Tensor | None = None  # (S, 3, 3)  eV/Å³
+    atom_energy_uncertainty: Tensor | None = None  # (N,)  eV
 
     def __post_init__(self) -> None:
         structures, atoms = self.energy.shape, self.forces.shape
@@ -59,6 +66,11 @@ class Prediction:
             raise ValueError(
                 f"energy_uncertainty: got {tuple(self.energy_uncertainty.shape)}, expected {tuple(structures)}"
             )
+        cells = (*structures, 3, 3)
+        for name, shape in (("stress", cells), ("stress_uncertainty", cells), ("atom_energy_uncertainty", atoms[:1])):
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(f"{name}: got {tuple(value.shape)}, expected {tuple(shape)}")
         if self.unit not in ("eV/Å", "nats"):
             raise ValueError(f"unit: got {self.unit!r}, expected 'eV/Å' or 'nats'")
 
@@ -203,10 +215,15 @@ def predict(
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Predictions of several batches as one."""
+    """Predictions of several batches as one. What one of them lacks (the stress, without a period) is nan there."""
 
     def join(name: str) -> Tensor | Parts | None:
         values = [getattr(part, name) for part in parts]
+        if any(value is None for value in values) and name in ("stress", "stress_uncertainty"):
+            if (known := next((value for value in values if value is not None), None)) is None:
+                return None
+            cells = [known.new_full((len(part.energy), 3, 3), torch.nan) for part in parts]
+            values = [cell if value is None else value for value, cell in zip(values, cells, strict=True)]
         if isinstance(values[0], Parts):
             return Parts(
                 aleatoric=torch.cat([v.aleatoric for v in values]), epistemic=torch.cat([v.epistemic for v in values])

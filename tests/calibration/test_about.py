@@ -20,6 +20,7 @@ from uqlib import methods
 from uqlib.calibration import Calibrated, Recalibrated, about, calibrate
 from uqlib.common import storage
 from uqlib.interfaces import CalculatorCommittee
+from uqlib.methods import MeanVariance, with_stress
 from uqlib.networks.origin import fingerprint, origin
 from uqlib.prediction import predict
 from uqlib.structures.datasets import Dataset
@@ -132,3 +133,20 @@ def test_the_level_is_what_all_structures_say(key: str, values: list[str], expec
     for frame, value in zip(frames, values, strict=True):
         frame.info[key] = value
     assert origin(Dataset(name="two", atoms=tuple(frames)))["level"] == expected
+
+
+def test_what_is_said_of_the_stress() -> None:
+    data = samples.with_cells()
+    plain: Any = {"network": samples.NETWORK, "settings": samples.BRIEF}
+    fit: Any = {"train": data["train"], "valid": data["valid"], "seed": 0, "progress": False}
+    without, taught = (recipe.fit(**fit) for recipe in (MeanVariance(**plain), with_stress(MeanVariance(**plain))))
+    assert not about(without).stress_uncertainty
+    assert "eV of an energy; none of the stress" in " ".join(str(about(without)).split())
+    assert "eV of an energy, eV/Å³ of the stress" in " ".join(str(about(taught)).split())
+    bare = data["valid"].take([0, 2])
+    assert not about(Calibrated(taught, calibrate("scalar", predict(taught, bare), bare))).stress_uncertainty
+    assert not about(CalculatorCommittee([EMT(), NoStress()])).stress_uncertainty
+
+
+class NoStress(EMT):
+    implemented_properties = ("energy", "forces")  # pyright: ignore[reportAssignmentType]

@@ -26,7 +26,8 @@ from uqlib.methods import Ensemble
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.methods.llpr import LastLayer, rows
 from uqlib.methods.neighbours import NearestNeighbours
-from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer
+from uqlib.methods.shared.hidden_units import last_layer
+from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.networks.evaluation import evaluate
 from uqlib.prediction import predict
 from uqlib.structures.batch import Batch

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from samples import batch_of, crystal, rattled
 
-from uqlib.methods.shared import last_layer as module
+from uqlib.methods.shared import hidden_units as module
 from uqlib.methods.shared.committee import stack
-from uqlib.methods.shared.last_layer import last_layer
+from uqlib.methods.shared.hidden_units import last_layer
 from uqlib.networks.evaluation import evaluate
 from uqlib.networks.painn import Message, PaiNN, Perceptron
 from uqlib.structures.batch import Batch

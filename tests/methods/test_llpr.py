@@ -12,7 +12,8 @@ import torch
 from samples import batch_of, crystal, rattled
 
 from uqlib.methods.llpr import LastLayer, curvature
-from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer, size
+from uqlib.methods.shared.hidden_units import last_layer
+from uqlib.methods.shared.last_layer import UncertainLastLayer, size
 from uqlib.networks.evaluation import evaluate
 from uqlib.networks.losses import EnergyForceLoss
 from uqlib.networks.painn import PaiNN

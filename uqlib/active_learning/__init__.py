@@ -9,7 +9,7 @@ Killed at any moment, the same call goes on where it stopped and ends with the s
 from .history import Generation, History
 from .labels import LabelStore
 from .loop import ActiveLearning
-from .measures import barrier_error, energy_mae, force_mae, force_spearman, lifetimes, surviving
+from .measures import barrier_error, energy_mae, force_mae, force_spearman, lifetimes, stress_mae, surviving
 from .proposals import Attacked, Displaced, FromDynamics, FromPool, Proposal
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "force_mae",
     "force_spearman",
     "lifetimes",
+    "stress_mae",
     "surviving",
 ]

@@ -6,9 +6,10 @@ Whatever the map, it speaks about data like those it was fitted to: when the dom
 """
 
 from uqlib.calibration.calibrated import Calibrated, load
-from uqlib.calibration.calibrator import KINDS, Calibrator, calibrate
+from uqlib.calibration.calibrator import KINDS, Calibrator
 from uqlib.calibration.conformal import Conformal
 from uqlib.calibration.describing import About, about
+from uqlib.calibration.fitting import calibrate
 from uqlib.calibration.maps import Affine, Isotonic, LogAffine, Scalar
 from uqlib.calibration.recipe import Recalibrated
 

@@ -86,7 +86,7 @@ class Calibrated:
             "calibrator": {
                 **{name: getattr(self.calibrator, name) for name in PLAIN},
                 "forces": {number: _to_plain(found) for number, found in self.calibrator.forces.items()},
-                "energy": None if self.calibrator.energy is None else _to_plain(self.calibrator.energy),
+                **{name: _to_plain(getattr(self.calibrator, name)) for name in ("energy", "stress")},
             },
         }
         storage.save(path, payload, kind=KIND)
@@ -103,19 +103,21 @@ class Calibrated:
         plain = payload["calibrator"]
         maps = {
             "forces": {number: _from_plain(found) for number, found in plain["forces"].items()},
-            "energy": None if plain["energy"] is None else _from_plain(plain["energy"]),
+            **{name: _from_plain(plain.get(name)) for name in ("energy", "stress")},  # no stress in files of before
         }
         return cls(predictor, Calibrator(**{**plain, **maps}))
 
 
-PLAIN = ("kind", "unit", "level", "data", "structures", "groups")
+PLAIN = ("kind", "unit", "level", "data", "structures", "groups", "known")
 
 
-def _to_plain(found: Map) -> dict[str, Any]:
-    return {"map": type(found).__name__, **asdict(found)}
+def _to_plain(found: Map | None) -> dict[str, Any] | None:
+    return None if found is None else {"map": type(found).__name__, **asdict(found)}
 
 
-def _from_plain(plain: dict[str, Any]) -> Map:
+def _from_plain(plain: dict[str, Any] | None) -> Map | None:
+    if plain is None:
+        return None
     return MAPS[plain["map"]](**{name: value for name, value in plain.items() if name != "map"})
 
 

@@ -39,17 +39,19 @@ class About:
     level: str | None  # of the theory behind its labels
     version: str | None  # of the uqlib that trained it
     calibrators: tuple[Calibrator, ...]  # in the order in which they act; empty: not calibrated
+    stress_uncertainty: bool = False  # whether it also says how sure it is of the stress
 
     def __str__(self) -> str:
         symbols = None if self.elements is None else " ".join(chemical_symbols[z] for z in self.elements)
         size = "" if self.structures is None else f", {self.structures} structures"
+        of_stress = ", eV/Å³ of the stress" if self.stress_uncertainty else "; none of the stress"
         rows = {
             "method": self.method,
             "network": self.network,
             "elements": symbols or UNKNOWN,
             "cutoff": f"{self.cutoff:g} Å",
             "units": ", ".join(f"{name} {unit}" for name, unit in self.units.items()),
-            "uncertainty": "standard deviations, eV/Å of a force component and eV of an energy"
+            "uncertainty": f"standard deviations, eV/Å of a force component, eV of an energy{of_stress}"
             if self.uncertainty_unit == "eV/Å"
             else "scores in nats: they rank, and are no standard deviations",
             "training set": UNKNOWN if self.training_set is None else self.training_set + size,
@@ -92,6 +94,7 @@ def about(predictor: Predictor | str | Path, *, model: OtherNetwork | None = Non
         level=trained_on.get("level"),
         version=trained_on.get("uqlib"),
         calibrators=tuple(calibrators),
+        stress_uncertainty=getattr(bare, "knows_stress", False) and all(c.stress is not None for c in calibrators),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from uqlib.calibration.calibrated import Calibrated
-from uqlib.calibration.calibrator import Kind, calibrate
+from uqlib.calibration.calibrator import Kind
+from uqlib.calibration.fitting import calibrate
 from uqlib.prediction import Method, predict
 from uqlib.structures.datasets import Dataset
 

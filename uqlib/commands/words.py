@@ -12,6 +12,7 @@ READING = (
 def in_words_of_the_command_line(text: str) -> str:
     """An error of the library that names arguments of Python, with the options that stand for them here."""
     text = text.replace("by_group=False", "--no-by-group").replace("blocks=True", "--blocks")
+    text = text.replace("stress_weight=0", "--stress-weight 0")
     text = re.sub(r"E0=\{[^}]*\}", "--e0 H=-13.6,...", text)
     names = "|".join(READING)
     text = re.sub(rf"\b({names})=(['\"]?)([^\s'\",;)]+)\2", lambda m: f"{option(m[1])} {m[3]}", text)

@@ -28,6 +28,8 @@ class UncertaintyCalculator(Calculator):
     * `calc.get_property("energy_uncertainty", atoms)`: float, eV, or nats where `unit` is "nats"; not there (ASE
       raises `PropertyNotImplementedError`) where the method gives none
     * `calc.get_property("force_uncertainty", atoms)`: (N,) eV/Å or nats, one an atom
+    * `calc.get_property("stress_uncertainty", atoms)`: (6,) eV/Å³, as the stress; not there without one
+    * `calc.get_property("atom_energy_uncertainty", atoms)`: (N,) eV, of an atom's share in the energy
     * `calc.results["unit"]`: "eV/Å" if they are standard deviations, "nats" if they can only rank
 
     ASE's own writers leave the uncertainties out. `error_bars.keep(atoms)` is a copy that has them in a file, too.
@@ -55,6 +57,8 @@ class UncertaintyCalculator(Calculator):
         "stress",
         "energy_uncertainty",
         "force_uncertainty",
+        "stress_uncertainty",
+        "atom_energy_uncertainty",
     ]
     # The network sees elements, positions and cell: nothing else needs a new calculation.
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -95,14 +99,16 @@ class UncertaintyCalculator(Calculator):
         }
         if prediction.energy_uncertainty is not None:
             results["energy_uncertainty"] = float(prediction.energy_uncertainty[0])
-        if prediction.stress is not None and structure.pbc.all():
-            results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
+        if prediction.atom_energy_uncertainty is not None:
+            results["atom_energy_uncertainty"] = prediction.atom_energy_uncertainty.double().cpu().numpy()
+        if structure.pbc.all():
+            results |= _of_the_cell(prediction)
         self.results = results
-        if "stress" in properties and "stress" not in results:
-            results["stress"] = self._stress_of_a_slab(structure, batch, prediction)
+        if {"stress", "stress_uncertainty"} & set(properties) and "stress" not in results:
+            results |= self._stress_of_a_slab(structure, batch, prediction)
 
-    def _stress_of_a_slab(self, structure: ase.Atoms, batch: Batch, prediction: Prediction) -> np.ndarray:
-        """(6,) eV/Å³, of a cell with a volume that is periodic in some directions.
+    def _stress_of_a_slab(self, structure: ase.Atoms, batch: Batch, prediction: Prediction) -> dict[str, np.ndarray]:
+        """Stress and its uncertainty, (6,) eV/Å³, of a cell with a volume that is periodic in some directions.
 
         The pairs know which these are. Only the stress, which is a virial over a volume, asks for the other vectors.
         """
@@ -123,4 +129,14 @@ class UncertaintyCalculator(Calculator):
                 f"stress: a {type(self.predictor).__name__} takes every vector of a cell for a period, and the energy "
                 "changes with those of the vacuum; widen the vacuum beyond its cutoff"
             )
-        return full_3x3_to_voigt_6_stress(again.stress[0].double().cpu().numpy())
+        return _of_the_cell(again)
+
+
+def _of_the_cell(prediction: Prediction) -> dict[str, np.ndarray]:
+    """Stress and its uncertainty, as far as they are predicted, in ASE's form: (6,) eV/Å³."""
+    found = {"stress": prediction.stress, "stress_uncertainty": prediction.stress_uncertainty}
+    return {
+        name: full_3x3_to_voigt_6_stress(value[0].double().cpu().numpy())
+        for name, value in found.items()
+        if value is not None
+    }

@@ -12,6 +12,7 @@ import ase
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from uqlib.common.devices import Target, targets
 from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import DEFAULT_CUTOFF, Batch
 from uqlib.structures.datasets import Dataset
+from uqlib.structures.notices import say
 from uqlib.structures.pieces import pieces
 
 
@@ -47,6 +49,11 @@ class CalculatorCommittee:
         """Of the pairs in a batch, which no calculator looks at: they find their own."""
         return DEFAULT_CUTOFF
 
+    @property
+    def knows_stress(self) -> bool:
+        """Whether there is a `stress_uncertainty`: all members have a stress."""
+        return all("stress" in calculator.implemented_properties for calculator in self.calculators)
+
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
     ) -> CalculatorCommittee:
@@ -70,6 +77,7 @@ class CalculatorCommittee:
             force_uncertainty=forces.var(0).mean(-1).sqrt().to(batch.positions),
             energy_uncertainty=energies.var(0).sqrt().to(device),
             stress=None if stress is None else stress.mean(0).to(batch.positions),
+            stress_uncertainty=None if stress is None else stress.var(0).sqrt().to(batch.positions),
         )
 
     def evaluate_members(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -80,7 +88,7 @@ class CalculatorCommittee:
                 "wrap a torch network in ForeignModel for what climbs uncertainties"
             )
         frames = _frames(batch)
-        with_stress = all("stress" in calculator.implemented_properties for calculator in self.calculators)
+        with_stress = self.knows_stress
         energies, forces, stress = [], [], []
         for number, calculator in enumerate(self.calculators):
             found = [_ask(calculator, frame, with_stress) for frame in frames]
@@ -104,14 +112,31 @@ class CalculatorCommittee:
         """The same members, each with the references that bring its energies closest to the labels of `data`.
 
         By least squares over the numbers of atoms of each element; elements that always occur in the same proportion
-        share what there is. Uses the labels' energies only: forces need no reference.
+        share what there is. Uses the labels' energies only: forces need no reference. Structures without an energy are
+        left out, which is said in a `DataWarning`. Raises ValueError where none has one, and for elements that occur
+        only where there is none.
         """
+        data = _with_energies(data)
         counts = np.array([[np.sum(frame.numbers == z) for z in data.elements] for frame in data.atoms], dtype=float)
         plain = CalculatorCommittee(self.calculators)
         energies = torch.cat([plain.evaluate_members(batch)[0] for batch in _batches(plain, data)], dim=1)
         found = [np.linalg.lstsq(counts, member.numpy() - data.energies, rcond=None)[0] for member in energies]
         references = [dict(zip(data.elements, map(float, shift), strict=True)) for shift in found]
         return CalculatorCommittee(self.calculators, references=references)
+
+
+def _with_energies(data: Dataset) -> Dataset:
+    known = data.known("energy")
+    if known.all():
+        return data
+    if not known.any():
+        raise ValueError(f"data: none of {len(data)} structures of {data.name!r} has an energy, expected some")
+    found = data.having("energy")
+    if lost := sorted(set(data.elements) - set(found.elements)):
+        names = ", ".join(chemical_symbols[z] for z in lost)
+        raise ValueError(f"data: no structure of {data.name!r} with {names} has an energy, expected some; add one")
+    say(f"data: references are of the {len(found)} of {len(data)} structures of {data.name!r} with an energy", depth=2)
+    return found
 
 
 def _batches(committee: CalculatorCommittee, data: Dataset) -> Iterator[Batch]:

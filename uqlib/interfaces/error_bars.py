@@ -7,8 +7,9 @@
     again.arrays["uqlib_force_uncertainty"]
 
 All that is predicted begins with `uqlib_`: of a structure (in `info`) `uqlib_energy` eV, `uqlib_energy_uncertainty` eV
-or nats, `uqlib_stress` (6,) eV/Å³ and `uqlib_unit`, "eV/Å" or "nats"; of atoms (in `arrays`) `uqlib_forces` (N, 3) eV/Å
-and `uqlib_force_uncertainty` (N,) eV/Å or nats. No reader of ours takes them for labels.
+or nats, `uqlib_stress` and `uqlib_stress_uncertainty` (6,) eV/Å³ and `uqlib_unit`, "eV/Å" or "nats"; of atoms (in
+`arrays`) `uqlib_forces` (N, 3) eV/Å, `uqlib_force_uncertainty` (N,) eV/Å or nats and `uqlib_atom_energy_uncertainty`
+(N,) eV. What a method does not have is not there. No reader of ours takes them for labels.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def attach(frames: Sequence[ase.Atoms], prediction: Prediction) -> list[ase.Atom
             f"prediction: got one of {len(prediction.energy)} structures with {len(prediction.forces)} atoms, expected "
             f"{len(frames)} with {sum(sizes)}; predict these very structures"
         )
-    names = (*OF_A_STRUCTURE, "forces", "force_uncertainty")
+    names = (*OF_A_STRUCTURE, "forces", "force_uncertainty", "atom_energy_uncertainty")
     told = {name: getattr(prediction, name, None) for name in names}
     arrays = {name: value.detach().double().cpu().numpy() for name, value in told.items() if value is not None}
     found = []

@@ -162,6 +162,11 @@ class MetatomicPredictor:
         """Where the file computes."""
         return self.file.like.device
 
+    @property
+    def knows_stress(self) -> bool:
+        """Whether there is a `stress_uncertainty`: the spread of members, where there are some."""
+        return self.has_members
+
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
     ) -> MetatomicPredictor:
@@ -175,16 +180,19 @@ class MetatomicPredictor:
         """One pass down for the forces, and one for each member. Raises ValueError as `evaluate`."""
         energy, forces, stress, members, said = self._ask(batch)
         if self.has_members:
-            sigma, force_sigma = members.energy.var(0), members.forces.var(0).mean(-1)
-            sigma, force_sigma = (sigma + 1e-16).sqrt(), (force_sigma + 1e-16).sqrt()
+            assert members.stress is not None
+            variances = members.energy.var(0), members.forces.var(0).mean(-1), members.stress.var(0)
+            sigma, force_sigma, stress_sigma = ((variance + 1e-16).sqrt() for variance in variances)
         else:
             sigma, force_sigma = said["energy_uncertainty"][:, 0], said[FORCE_UNCERTAINTY][:, 0]
+            stress_sigma = None
         if "energy_uncertainty" in said:
             sigma = said["energy_uncertainty"][:, 0]
         return Prediction(
             energy=energy,
             forces=forces,
             stress=stress,
+            stress_uncertainty=stress_sigma,
             force_uncertainty=force_sigma.to(forces.dtype),
             energy_uncertainty=sigma.double(),
         )

@@ -16,6 +16,7 @@ from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.shared.committee import Committee
 from uqlib.methods.shared.last_layer import UncertainLastLayer
+from uqlib.methods.shared.recipes import with_stress as with_stress
 from uqlib.methods.snapshot import Snapshot
 from uqlib.networks.evaluation import OtherNetwork
 from uqlib.prediction import Method, Predictor, placed

@@ -18,7 +18,7 @@ import torch
 from uqlib.common.devices import as_device
 from uqlib.methods.shared.committee import Committee
 from uqlib.networks.labels import check_labels
-from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.losses import EnergyForceLoss, Loss, labels_of
 from uqlib.networks.origin import origin
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Settings, Trained, train
@@ -51,7 +51,7 @@ class Ensemble:
         self, train: Dataset, valid: Dataset, *, seed: int, executor: Executor | None = None, progress: bool = True
     ) -> Committee:
         """Train the members, one after another or in the workers of any `concurrent.futures.Executor`."""
-        check_labels(train, valid)
+        check_labels(train, valid, labels_of(self.loss))
         seeds = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(self.members)]
         if executor is None:
             trained = [self.fit_member(train, valid, index, s, progress) for index, s in enumerate(seeds)]

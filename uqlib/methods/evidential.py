@@ -22,15 +22,18 @@ from torch import Tensor
 
 from uqlib.methods.shared.likelihoods import (
     COMPONENTS,
+    VIRIAL,
     Form,
     MaximumLikelihood,
-    SelfAssessing,
     errors_of,
     positive,
+    stress_deviation,
     sum_of_atoms,
+    virial_errors,
 )
+from uqlib.methods.shared.self_assessing import SelfAssessing
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.losses import mean
+from uqlib.networks.losses import WithStress, mean
 from uqlib.networks.references import doubtful
 from uqlib.prediction import Parts, Prediction
 from uqlib.structures.batch import Batch
@@ -100,11 +103,12 @@ def misplaced_evidence(error: Tensor, evidence: Evidence) -> Tensor:
     return error.abs() * (2 * evidence.nu + evidence.alpha)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvidentialLoss:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EvidentialLoss(WithStress):
     """w_E · mean over structures + w_F · mean over force residuals, of likelihood and λ times the regulariser (eq. 10).
 
-    The regulariser sees errors in units of the network's scale (energies: per atom), so that λ has no unit.
+    The regulariser sees errors in units of the network's scale (energies: per atom), so that λ has no unit. With a
+    `stress_weight` the virial, stress times volume, has its likelihood, too: one t in the six dimensions that it has.
     """
 
     scale: float  # eV, of the network
@@ -112,10 +116,11 @@ class EvidentialLoss:
     energy_weight: float = 0.1
     force_weight: float = 1.0
     regulariser: float = 0.01
+    stress_weight: float = 0.0
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         errors, head = errors_of(evaluation, batch), evaluation.heads["evidence"]
-        force, energy = evidence(head[:, :3], self.scale), of_structures(evidence(head[:, 3:], self.scale), batch)
+        force, energy = evidence(head[:, :3], self.scale), of_structures(evidence(head[:, 3:6], self.scale), batch)
         force = Evidence(*(value[errors.atoms] for value in force))
         energy = Evidence(*(value[errors.structures] for value in energy))
         residuals = COMPONENTS[self.likelihood]
@@ -126,10 +131,19 @@ class EvidentialLoss:
         energy_loss = student_nll(errors.energy.square(), energy) + self.regulariser * misplaced_evidence(
             energy_error, energy
         )
-        return self.energy_weight * mean(energy_loss) + self.force_weight * mean(force_loss)
+        loss = self.energy_weight * mean(energy_loss) + self.force_weight * mean(force_loss)
+        return loss + self.stress_weight * self._of_stress(evaluation, batch) if self.stress_weight else loss
+
+    def _of_stress(self, evaluation: Evaluation, batch: Batch) -> Tensor:
+        squared, cells = virial_errors(evaluation, batch)
+        whole = of_structures(evidence(evaluation.heads["evidence"][:, 6:], self.scale), batch)
+        virial = Evidence(*(value[cells] for value in whole))
+        error = (squared / VIRIAL + 1e-16).sqrt() / batch.atoms_per_structure[cells] / self.scale
+        nll = student_nll(squared, virial, dimensions=VIRIAL) / VIRIAL
+        return mean(nll + self.regulariser * misplaced_evidence(error, virial))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evidential(MaximumLikelihood):
     """The recipe. `likelihood`: "components", or "norm" as in the study; `regulariser`: λ of eq. 10."""
 
@@ -151,18 +165,20 @@ class Evidential(MaximumLikelihood):
                 energy_weight=self.energy_weight,
                 force_weight=self.force_weight,
                 regulariser=self.regulariser,
+                stress_weight=self.stress_weight,
             )
 
-        def start(force: float, energy: float) -> list[float]:
+        def start(force: float, *sums: float) -> list[float]:
             force *= (3 / COMPONENTS[self.likelihood]) ** 0.5
             to_beta = ((START_ALPHA - 1) * START_NU / (1 + START_NU)) ** 0.5  # both parts together are the variance
             certain = [START_NU, START_ALPHA - SMALLEST_ALPHA]
-            return [*certain, force * to_beta, *certain, energy * to_beta]
+            return [number for error in (force, *sums) for number in (*certain, error * to_beta)]
 
+        quantities = 3 if self.stress_weight else 2
         model, history = self.train_by_likelihood(
-            train, valid, seed=seed, head="evidence", size=6, start=start, loss=loss, progress=progress
+            train, valid, seed=seed, head="evidence", size=3 * quantities, start=start, loss=loss, progress=progress
         )
-        fitted = FittedEvidential(model, likelihood=self.likelihood, history=history)
+        fitted = FittedEvidential(model, likelihood=self.likelihood, factors=(1.0,) * quantities, history=history)
         return fitted.rescaled(valid) if self.rescale else fitted
 
 
@@ -180,12 +196,18 @@ class FittedEvidential(SelfAssessing):
         forces, energy = self.evidence(result, batch)
         force_parts = _parts(forces, self.factors[0] * (COMPONENTS[self.likelihood] / 3) ** 0.5)
         energy_parts = _parts(Evidence(*(value.double() for value in energy)), self.factors[1])
+        stress = None
+        if self.knows_stress:
+            virial = of_structures(evidence(result.heads["evidence"][:, 6:], self.model.scale), batch)
+            stress = self.factors[2] * stress_deviation(virial.aleatoric + virial.epistemic, batch)
         return Prediction(
             energy=result.energy,
             forces=result.forces,
             stress=result.stress,
             force_uncertainty=_whole(force_parts),
             energy_uncertainty=doubtful(self.model, batch, _whole(energy_parts)),
+            stress_uncertainty=stress,
+            atom_energy_uncertainty=self.of_atoms(result.heads, self.model.scale)[:, 1].double(),
             force_parts=force_parts,
             energy_parts=energy_parts,
         )
@@ -201,7 +223,7 @@ class FittedEvidential(SelfAssessing):
         """For the force of each atom, (N,), and for the energy of each structure, (S,)."""
         head = result.heads["evidence"]
         scale = self.model.scale
-        return evidence(head[:, :3], scale), of_structures(evidence(head[:, 3:], scale), batch)
+        return evidence(head[:, :3], scale), of_structures(evidence(head[:, 3:6], scale), batch)
 
 
 def _parts(evidence: Evidence, factor: float) -> Parts:

@@ -19,15 +19,18 @@ from torch import Tensor
 
 from uqlib.methods.shared.likelihoods import (
     COMPONENTS,
+    VIRIAL,
     Form,
     MaximumLikelihood,
-    SelfAssessing,
     errors_of,
     positive,
+    stress_deviation,
     sum_of_atoms,
+    virial_errors,
 )
+from uqlib.methods.shared.self_assessing import SelfAssessing
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.losses import mean
+from uqlib.networks.losses import WithStress, mean
 from uqlib.networks.references import doubtful
 from uqlib.prediction import Parts, Prediction
 from uqlib.structures.batch import Batch
@@ -35,19 +38,20 @@ from uqlib.structures.datasets import Dataset
 
 
 class Variances(NamedTuple):
-    """What the two numbers of the head mean."""
+    """What the numbers of the head mean."""
 
     force: Tensor  # (N,)  of one residual of an atom: a force component, or the norm of its error; (eV/Å)²
     energy: Tensor  # (S,)  eV²
+    virial: Tensor | None = None  # (S,)  of a component of stress times volume, where the head has a third number; eV²
 
 
 def variances(head: Tensor, batch: Batch, scale: Tensor | float) -> Variances:
-    """From the head (N, 2) and the network's scale, eV: each number a standard deviation, once it is positive.
+    """From the head (N, 2 or 3) and the network's scale, eV: each number a standard deviation, once it is positive.
 
     The energy of a structure is a sum over atoms; so is its variance, as if the atoms' errors were independent.
     """
-    force, energy = (positive(head) * scale).square().unbind(-1)
-    return Variances(force, sum_of_atoms(energy, batch))
+    force, *sums = (positive(head) * scale).square().unbind(-1)
+    return Variances(force, *(sum_of_atoms(values, batch) for values in sums))
 
 
 def gaussian_nll(squared_error: Tensor, variance: Tensor, *, residuals: int = 1, beta: float = 0.0) -> Tensor:
@@ -65,15 +69,19 @@ def gaussian_nll(squared_error: Tensor, variance: Tensor, *, residuals: int = 1,
     return weighted + (nll - weighted).detach()
 
 
-@dataclass(frozen=True, kw_only=True)
-class GaussianLoss:
-    """w_E · mean over structures + w_F · mean over force residuals of the negative log likelihood."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class GaussianLoss(WithStress):
+    """w_E · mean over structures + w_F · mean over force residuals of the negative log likelihood.
+
+    With a `stress_weight`, + w_S · mean over the components of the virial, stress times volume, of theirs.
+    """
 
     scale: float  # eV, of the network
     likelihood: Form = "components"
     energy_weight: float = 0.1
     force_weight: float = 1.0
     beta: float = 0.0
+    stress_weight: float = 0.0
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         errors = errors_of(evaluation, batch)
@@ -82,10 +90,16 @@ class GaussianLoss:
         of_atoms, of_structures = variance.force[errors.atoms], variance.energy[errors.structures]
         force = gaussian_nll(errors.force_squared, of_atoms, residuals=residuals, beta=self.beta)
         energy = gaussian_nll(errors.energy.square(), of_structures, beta=self.beta)
-        return self.energy_weight * mean(energy) + self.force_weight * mean(force)
+        loss = self.energy_weight * mean(energy) + self.force_weight * mean(force)
+        if not self.stress_weight or variance.virial is None:
+            return loss
+        squared, cells = virial_errors(evaluation, batch)
+        return loss + self.stress_weight * mean(
+            gaussian_nll(squared, variance.virial[cells], residuals=VIRIAL, beta=self.beta)
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MeanVariance(MaximumLikelihood):
     """The recipe. `likelihood`: "components", or "norm" as in the study; `beta`: see `gaussian_nll`."""
 
@@ -106,15 +120,17 @@ class MeanVariance(MaximumLikelihood):
                 energy_weight=self.energy_weight,
                 force_weight=self.force_weight,
                 beta=self.beta,
+                stress_weight=self.stress_weight,
             )
 
-        def start(force: float, energy: float) -> tuple[float, float]:
-            return force * (3 / COMPONENTS[self.likelihood]) ** 0.5, energy
+        def start(force: float, *sums: float) -> tuple[float, ...]:
+            return force * (3 / COMPONENTS[self.likelihood]) ** 0.5, *sums
 
+        size = 3 if self.stress_weight else 2
         model, history = self.train_by_likelihood(
-            train, valid, seed=seed, head="spread", size=2, start=start, loss=loss, progress=progress
+            train, valid, seed=seed, head="spread", size=size, start=start, loss=loss, progress=progress
         )
-        fitted = FittedMeanVariance(model, likelihood=self.likelihood, history=history)
+        fitted = FittedMeanVariance(model, likelihood=self.likelihood, factors=(1.0,) * size, history=history)
         return fitted.rescaled(valid) if self.rescale else fitted
 
 
@@ -125,7 +141,7 @@ class FittedMeanVariance(SelfAssessing):
 
     def of_atoms(self, heads: Mapping[str, Tensor], scale: Tensor) -> Tensor:
         """As `predict`; the squares of the second column add up to the variance of the energy."""
-        force, energy = (positive(heads["spread"]) * scale).unbind(-1)
+        force, energy = (positive(heads["spread"][:, :2]) * scale).unbind(-1)
         norm = (COMPONENTS[self.likelihood] / 3) ** 0.5
         return torch.stack([self.factors[0] * norm * force, self.factors[1] * energy], dim=-1)
 
@@ -138,12 +154,19 @@ class FittedMeanVariance(SelfAssessing):
         variance = variances(result.heads["spread"], batch, self.model.scale)
         force = self.factors[0] * (variance.force * (COMPONENTS[self.likelihood] / 3)).sqrt()
         energy = self.factors[1] * variance.energy.sqrt()
+        stress = (
+            None
+            if variance.virial is None or not self.knows_stress
+            else self.factors[2] * stress_deviation(variance.virial, batch)
+        )
         return Prediction(
             energy=result.energy,
             forces=result.forces,
             stress=result.stress,
             force_uncertainty=force,
             energy_uncertainty=doubtful(self.model, batch, energy.double()),
+            stress_uncertainty=stress,
+            atom_energy_uncertainty=self.of_atoms(result.heads, self.model.scale)[:, 1].double(),
             force_parts=Parts(aleatoric=force, epistemic=torch.zeros_like(force)),
             energy_parts=Parts(aleatoric=energy.double(), epistemic=torch.zeros_like(energy.double())),
         )

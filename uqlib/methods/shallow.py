@@ -9,36 +9,41 @@ members' mean and variance.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from uqlib.methods.shared.last_layer import UncertainLastLayer, last_layer
+from uqlib.methods.shared.hidden_units import last_layer
+from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.losses import Labelled, mean
+from uqlib.networks.losses import Labelled, WithStress, labels_of, mean, stress_errors
 from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN, Perceptron, moved
 from uqlib.networks.training import Settings
-from uqlib.structures.batch import Batch
+from uqlib.structures.batch import LABELS, Batch
 from uqlib.structures.datasets import Dataset
 
-HEAD, SPREAD = "members", "spread"
+HEAD, SPREAD, STRESS = "members", "spread", "spread of the stress"
 FLOOR = 0.1  # of the error at the end of the warm-up; a variance of zero would make the likelihood infinite
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShallowLoss:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ShallowLoss(WithStress):
     """w_E · mean over structures + w_F · mean over force components of the negative log likelihood, in nats.
 
     A Gaussian with the members' variance and a small floor (eq. 5 of the paper, there for energies). The components of
-    an atom's force share theirs, the mean over x, y, z: what is learnt then does not depend on the axes.
+    an atom's force share theirs, the mean over x, y, z: what is learnt then does not depend on the axes. With a
+    `stress_weight`, + w_S · mean over the nine components of the stress, which share theirs in the same way.
     """
 
     energy_floor: float  # eV/atom
     force_floor: float  # eV/Å
     energy_weight: float = 0.1
     force_weight: float = 1.0
+    stress_floor: float = 0.0  # eV/Å³
+    stress_weight: float = 0.0
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         error = Labelled.of(evaluation, batch)
@@ -50,30 +55,41 @@ class ShallowLoss:
         energy, force = energy[error.structures], force[error.atoms]
         energy_nll = 0.5 * (energy.log() + error.energy.to(forces.dtype).square() / energy)
         force_nll = 0.5 * (force.log() + error.forces.square() / force)
-        return self.energy_weight * mean(energy_nll) + self.force_weight * mean(force_nll)
+        loss = self.energy_weight * mean(energy_nll) + self.force_weight * mean(force_nll)
+        if not self.stress_weight:
+            return loss
+        of_cells, cells = stress_errors(evaluation, batch)
+        stress = evaluation.heads[STRESS].index_select(0, cells).square().sum(-1).mean((1, 2), keepdim=True)
+        stress = stress + self.stress_floor**2
+        return loss + self.stress_weight * mean(0.5 * (stress.log() + of_cells.square() / stress))
 
 
-def with_members(model: PaiNN, batch: Batch, *, train: bool = False) -> Evaluation:
+def with_members(model: PaiNN, batch: Batch, *, train: bool = False, stress: bool = False) -> Evaluation:
     """`evaluate`, with the members' deviations from the mean beside it.
 
-    `heads[SPREAD]` (N, 4, M): of each atom's energy, eV, and of its force, eV/Å, over sqrt(M - 1).
+    `heads[SPREAD]` (N, 4, M): of each atom's energy, eV, and of its force, eV/Å, over sqrt(M - 1). Where asked for,
+    `heads[STRESS]` (S, 3, 3, M) in eV/Å³.
     """
     result = evaluate(model, batch, train=train)
     with torch.set_grad_enabled(train):
         root = deviations_of(model) * model.scale
-        found = last_layer(model, batch, head=HEAD, mix=root[:-1], train=train)
+        found = last_layer(model, batch, head=HEAD, mix=root[:-1], train=train, strain=stress)
         members = result.heads[HEAD] * model.scale
         energy = (members - members.mean(1, keepdim=True)) / (members.shape[1] - 1) ** 0.5
         spread = torch.cat([energy.unsqueeze(1), -found.slopes.permute(1, 2, 0)], dim=1)
-    return replace(result, heads={**result.heads, SPREAD: spread})
+    heads = {**result.heads, SPREAD: spread}
+    if found.strain is not None:
+        heads[STRESS] = found.strain.permute(1, 2, 3, 0)
+    return replace(result, heads=heads)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shallow(SingleNetwork):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Shallow(WithStress, SingleNetwork):
     """The recipe: `members` last layers, over hidden units of their own. `settings` and `loss` are the warm-up's.
 
-    After it the likelihood is maximised with `likelihood_settings`. With `sized` (the paper's recalibration) two
-    factors, for energies and forces, are then set on the validation set.
+    After it the likelihood is maximised with `likelihood_settings`, in which `stress_weight` is that of the stress (the
+    warm-up's is in `loss`). With `sized` (the paper's recalibration) factors for energies, forces and, if there are
+    labels, stress are then set on the validation set.
     """
 
     members: int = 8
@@ -83,10 +99,17 @@ class Shallow(SingleNetwork):
     energy_weight: float = 0.1
     force_weight: float = 1.0
     sized: bool = True
+    stress_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.members < 2:
             raise ValueError(f"members: got {self.members}, expected at least 2")
+        self.check_weight()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those of the likelihood and of the warm-up."""
+        return tuple(label for label in LABELS if label in {*labels_of(self), *labels_of(self.loss)})
 
     def fit(self, train: Dataset, valid: Dataset, *, seed: int, progress: bool = True) -> UncertainLastLayer:
         """Train a plain network, then `continue_from` it."""
@@ -102,12 +125,14 @@ class Shallow(SingleNetwork):
         """Give a trained network its members and train all of it by likelihood; `model` itself is left alone."""
         model = with_heads(model, self.members, seed=seed)
         refer_to(model, train)
-        energy_error, force_error = _errors(model, valid)
+        energy_error, force_error, stress_error = _errors(model, valid)
         loss = ShallowLoss(
             energy_floor=FLOOR * energy_error,
             force_floor=FLOOR * force_error,
             energy_weight=self.energy_weight,
             force_weight=self.force_weight,
+            stress_floor=FLOOR * stress_error if self.stress_weight else 0.0,
+            stress_weight=self.stress_weight,
         )
         trained = self.train_network(
             model,
@@ -116,7 +141,7 @@ class Shallow(SingleNetwork):
             seed=seed,
             loss=loss,
             settings=self.likelihood_settings,
-            evaluator=with_members,
+            evaluator=partial(with_members, stress=True) if self.stress_weight else with_members,
             stage="likelihood",
             progress=progress,
         )
@@ -169,12 +194,14 @@ def deviations_of(model: PaiNN) -> Tensor:
     return (members - members.mean(1, keepdim=True)) / (members.shape[1] - 1) ** 0.5
 
 
-def _errors(model: PaiNN, data: Dataset) -> tuple[float, float]:
-    """Root mean square errors of energies, eV/atom, and of force components, eV/Å."""
-    energies, errors = [], []
+def _errors(model: PaiNN, data: Dataset) -> tuple[float, float, float]:
+    """Root mean square errors of energies, eV/atom, of force components, eV/Å, and of those of the stress, eV/Å³."""
+    energies, errors, stresses = [], [], []
     for batch in pieces_of(model, data, structures=len(data)):
-        error = Labelled.of(evaluate(model, batch), batch)
+        result = evaluate(model, batch)
+        error = Labelled.of(result, batch)
+        stresses.append(stress_errors(result, batch)[0])
         energies.append(error.energy / batch.atoms_per_structure[error.structures])
         errors.append(error.forces)
-    energy, forces = torch.cat(energies), torch.cat(errors)
-    return float(mean(energy.square()).sqrt()), float(mean(forces.square()).sqrt())
+    energy, forces, stress = (float(mean(torch.cat(e).square()).sqrt()) for e in (energies, errors, stresses))
+    return energy, forces, stress

@@ -26,7 +26,7 @@ from .gaussian import (
     nll,
     sharpness,
 )
-from .quantities import Quantity, quantities
+from .quantities import Quantity, quantities, stress_quantity, voigt
 from .ranking import ause, ideal_spearman, roc_auc, roc_auc_sweep, sparsification_curve, spearman
 from .report import report
 from .resampling import Estimate, bootstrap
@@ -67,4 +67,6 @@ __all__ = [
     "sharpness",
     "sparsification_curve",
     "spearman",
+    "stress_quantity",
+    "voigt",
 ]

@@ -1,4 +1,4 @@
-"""Energies and forces, their references and their uncertainties, in the form in which the metrics want them."""
+"""Energies, forces and stress, their references and uncertainties, in the form in which the metrics want them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _ELEMENTS = (
 )
 SYMBOLS = _ELEMENTS.split()
 """Of the elements, by atomic number."""
+
+SYMMETRIC = 1e-6  # of the largest uncertainty: less is round-off of a component of the stress that symmetry makes zero
 
 
 class Predicted(Protocol):
@@ -53,10 +55,10 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """Predictions of one kind, their references and uncertainties, in eV per atom or eV/Å."""
+    """Predictions of one kind, their references and uncertainties, in eV per atom, eV/Å or eV/Å³."""
 
     name: str
-    unit: str  # "eV/atom" or "eV/Å"
+    unit: str  # "eV/atom", "eV/Å" or "eV/Å³"
     predicted: Tensor  # (n,) or (n, 3)
     reference: Tensor  # the same shape
     uncertainty: Tensor | None  # (n,)
@@ -64,6 +66,7 @@ class Quantity:
     groups: Tensor  # (n,) integers: what is correlated shares one
     calibration: tuple[Tensor, Tensor] | None = None  # (m,), (m,) signed errors and deviations of a held-out split
     directions: Tensor | None = None  # (n, 3, 3) in which forces are allowed by symmetry; None: in all
+    exact: Tensor | None = None  # (n,) whether symmetry leaves no error, as an uncertainty of next to nothing tells
 
     @property
     def components(self) -> Literal[1, 3]:
@@ -87,11 +90,14 @@ class Quantity:
             return accuracy.force_components(
                 self.predicted, self.reference, self.uncertainty, directions=self.directions
             )
-        return self.error, as_deviations("energy_uncertainty", self.uncertainty, positive=False)
+        error, std = self.error, as_deviations(f"{self.name}_uncertainty", self.uncertainty, positive=False)
+        return (error, std) if self.exact is None else (error[~self.exact], std[~self.exact])
 
     @property
     def part_groups(self) -> Tensor:
         """The group of each of the `parts`."""
+        if self.exact is not None:
+            return self.groups[~self.exact]
         if self.directions is None:
             return self.groups.repeat_interleave(self.components)
         return self.groups.repeat_interleave(self.directions.any(dim=2).sum(dim=1).to(self.groups.device))
@@ -107,6 +113,7 @@ class Quantity:
             uncertainty=uncertainty,
             groups=self.groups[chosen],
             directions=None if self.directions is None else self.directions[chosen],
+            exact=None if self.exact is None else self.exact[chosen],
         )
 
 
@@ -116,8 +123,9 @@ def quantities(
     *,
     groups: Tensor | None = None,
     held_out: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    stress: bool = False,
 ) -> list[Quantity]:
-    """Energies per atom and forces of a prediction, as far as `batch` has labels for them.
+    """Energies per atom and forces of a prediction, as far as `batch` has labels for them, and stress if asked for.
 
     Args:
         prediction: S structures, N atoms.
@@ -125,6 +133,8 @@ def quantities(
             that symmetry makes zero are left out of the scores that judge the size of an uncertainty.
         groups: (S,) integers; structures that share one are resampled together. None: each stands alone.
         held_out: Name of the quantity -> signed errors and standard deviations of a calibration split.
+        stress: Also the six components of the stress, each a prediction of its own, of those structures that have one
+            predicted and a label: unlike energies and forces, most structures have none.
 
     Raises:
         ValueError: No labels, or shapes that do not fit.
@@ -143,7 +153,8 @@ def quantities(
                 f"batch: {len(of)} of {len(prediction.energy)} structures have no {label} (the first is {int(of[0])}); "
                 f"score those that have: data.having({label!r})"
             )
-    if batch.energy is None and batch.forces is None:
+    cells = stress_quantity(prediction, batch, groups=groups) if stress else None
+    if batch.energy is None and batch.forces is None and cells is None:
         raise ValueError("batch: it has no labels, expected energy, forces or both; scores compare with a reference")
     groups = _groups(groups, len(prediction.energy))
     held_out = held_out or {}
@@ -179,7 +190,39 @@ def quantities(
                 directions=_directions(batch, prediction.forces, batch.forces),
             )
         )
-    return found
+    return found if cells is None else [*found, replace(cells, calibration=held_out.get("stress"))]
+
+
+def voigt(stress: Tensor) -> Tensor:
+    """(S, 3, 3) to (S, 6) in ASE's order: xx, yy, zz, yz, xz, xy."""
+    return stress.flatten(1)[:, [0, 4, 8, 5, 2, 1]]
+
+
+def stress_quantity(prediction: Predicted, batch: Labelled, *, groups: Tensor | None = None) -> Quantity | None:
+    """The six components of the stress, of the structures that have one predicted and a label; None without any.
+
+    Arguments as `quantities`, of which it is a part.
+    """
+    predicted, label = getattr(prediction, "stress", None), getattr(batch, "stress", None)
+    if predicted is None or label is None:
+        return None
+    predicted, label = voigt(predicted.detach().double()), voigt(label.double())
+    there = (predicted - label).isfinite().all(1)
+    if not bool(there.any()):
+        return None
+    said = getattr(prediction, "stress_uncertainty", None)
+    spread = None if said is None else voigt(said.detach().double())[there].flatten()
+    exact = None if spread is None else spread <= SYMMETRIC * spread.max()
+    return Quantity(
+        name="stress",
+        unit="eV/Å³",
+        predicted=predicted[there].flatten(),
+        reference=label[there].flatten(),
+        uncertainty=spread,
+        deviations=True,
+        groups=_groups(groups, len(prediction.energy)).to(there.device)[there].repeat_interleave(6),
+        exact=exact if exact is not None and bool(exact.any()) and not bool(exact.all()) else None,
+    )
 
 
 def _directions(batch: Labelled, predicted: Tensor, reference: Tensor) -> Tensor | None:

@@ -28,11 +28,12 @@ def report(
     resamples: int = 200,
     seed: int = 0,
 ) -> Report:
-    """Hold a prediction against the labels of `batch`: energies per structure, forces per atom and per element.
+    """Hold a prediction against the labels of `batch`: energies per structure, forces per atom and element, and stress.
 
     Energies are divided by the number of atoms, and so is their uncertainty. Errors of forces are ranked per atom
     (`atom_force_error`); whatever assumes a Gaussian looks at each component (`force_components`). A score in nats
-    gets the ranking metrics only, and the report says why.
+    gets the ranking metrics only, and the report says why. Each of the six components of a stress is a prediction;
+    those structures count that have one and a label.
 
     Args:
         prediction: For example a `uqlib.prediction.Prediction`: S structures, N atoms.
@@ -48,20 +49,23 @@ def report(
         seed: Of the bootstrap.
 
     Returns:
-        The table, and the curves behind it. Energies in meV/atom, forces in meV/Å; NLL in nats of eV/atom and eV/Å.
+        The table, and the curves behind it. Energies in meV/atom, forces in meV/Å, stress in meV/Å³ (0.16 GPa); NLL in
+        nats of eV/atom, eV/Å and eV/Å³.
 
     Raises:
         ValueError: Labels missing or of another shape than the prediction, NaN, negative standard deviations, groups
             of the wrong shape, fewer than two groups, unknown metrics.
     """
-    held_out = {} if calibration is None else {q.name: q.parts for q in quantities(*calibration)}
-    asked = quantities(prediction, batch, groups=groups, held_out=held_out)
+    kept = [] if calibration is None else quantities(*calibration, stress=True)
+    held_out = {quantity.name: quantity.parts for quantity in kept if quantity.uncertainty is not None}
+    asked = quantities(prediction, batch, groups=groups, held_out=held_out, stress=True)
     columns = [score(quantity, wanted, resamples=resamples, seed=seed) for quantity in asked]
     curves = {q.name: _curves(q, column) for q, column in zip(asked, columns, strict=True)}
     present = [int(z) for z in torch.unique(batch.atomic_numbers)]
-    if by_element and asked[-1].name == "forces" and len(present) > 1:
+    forces = [quantity for quantity in asked if quantity.name == "forces"]
+    if by_element and forces and len(present) > 1:
         for z in present:
-            chosen = asked[-1].of(batch.atomic_numbers == z, name=f"forces on {SYMBOLS[z]}")
+            chosen = forces[0].of(batch.atomic_numbers == z, name=f"forces on {SYMBOLS[z]}")
             columns.append(score(chosen, wanted, resamples=resamples, seed=seed))
     return Report(
         title=f"{name or 'prediction'}: {len(prediction.energy)} structures, {len(prediction.forces)} atoms",
@@ -75,7 +79,10 @@ def _notes(columns: Sequence[Scores], groups: int, resamples: int) -> tuple[str,
     """How to read the error bars, and why some numbers are missing."""
     notes = [f"±: standard error; {resamples} bootstrap resamples of {groups} groups of structures, drawn whole."]
     if "NLL" in columns[0].values:
-        notes.append("NLL: in nats, of energies in eV/atom and forces in eV/Å; another unit shifts it.")
+        what = "energies in eV/atom and forces in eV/Å"
+        if any(column.name == "stress" for column in columns):
+            what = "energies in eV/atom, forces in eV/Å and stress in eV/Å³"
+        notes.append(f"NLL: in nats, of {what}; another unit shifts it.")
     for reason in dict.fromkeys(reason for column in columns for reason in column.missing.values()):
         without = [column.name for column in columns if reason in column.missing.values()]
         names = [name for name in METRICS if any(column.missing.get(name) == reason for column in columns)]

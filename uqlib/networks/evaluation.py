@@ -24,16 +24,19 @@ class Evaluation:
     stress: Tensor  # (S, 3, 3)   eV/Å³; nan where a structure is not periodic in all directions
     features: Tensor  # (N, F)    final scalar features
     heads: Mapping[str, Tensor]  # name -> (N, K)
+    atom_energy: Tensor | None = None  # (N,)  eV, float64: how the network shares out its energy; None of other ones
 
     @classmethod
     def stack(cls, members: Sequence[Evaluation]) -> Evaluation:
         """Several networks' results as one with a leading axis, as if they had been evaluated together."""
+        atoms = [m.atom_energy for m in members if m.atom_energy is not None]
         return cls(
             energy=torch.stack([m.energy for m in members]),
             forces=torch.stack([m.forces for m in members]),
             stress=torch.stack([m.stress for m in members]),
             features=torch.stack([m.features for m in members]),
             heads={name: torch.stack([m.heads[name] for m in members]) for name in members[0].heads},
+            atom_energy=torch.stack(atoms) if len(atoms) == len(members) else None,
         )
 
 
@@ -76,14 +79,19 @@ def evaluate(model: PaiNN | OtherNetwork, batch: Batch, *, train: bool = False) 
     with torch.set_grad_enabled(train or on_tape):
         members = model.members or 1
         pull = pair_gradient(geometry, by_basis, by_direction)
+        # In float64: the references are thousands of eV, what the network adds is a few.
+        reference = model.atom_energies.index_select(-1, species)
+        atom_energy = atomwise.energy.unflatten(0, (members, -1)).double() + reference
+        start = atom_energy.new_zeros(members, batch.n_structures)
         result = Evaluation(
-            energy=_structure_energy(model, batch, species, atomwise.energy.unflatten(0, (members, -1))),
+            energy=start.index_add(1, batch.structure_of_atom, atom_energy),
             forces=pull.new_zeros(members, batch.n_atoms, 3)
             .index_add(1, batch.pairs[0], pull)
             .index_add(1, batch.pairs[1], pull, alpha=-1),
-            stress=_stress(batch, geometry, pull),
+            stress=stress_of_pairs(batch, geometry, pull),
             features=atomwise.features.unflatten(0, (members, -1)),
             heads={name: value.unflatten(0, (members, -1)) for name, value in atomwise.heads.items()},
+            atom_energy=atom_energy,
         )
     return _finish(result, squeeze=model.members is None, detach=not (train or on_tape))
 
@@ -142,16 +150,11 @@ def pair_gradient(geometry: Geometry, by_basis: Tensor, by_direction: Tensor) ->
     return radial * u + (by_direction - along * u) / geometry.distance
 
 
-def _structure_energy(model: PaiNN, batch: Batch, species: Tensor, atom_energy: Tensor) -> Tensor:
-    """(M, S) totals in float64: the references are thousands of eV, what the network adds is a few."""
-    reference = model.atom_energies.index_select(-1, species)
-    total = atom_energy.double() + reference
-    start = total.new_zeros(len(total), batch.n_structures)
-    return start.index_add(1, batch.structure_of_atom, total)
+def stress_of_pairs(batch: Batch, geometry: Geometry, pull: Tensor) -> Tensor:
+    """(M, S, 3, 3) virial over volume, eV/Å³, positive under tension as in ASE; nan without a volume.
 
-
-def _stress(batch: Batch, geometry: Geometry, pull: Tensor) -> Tensor:
-    """(M, S, 3, 3) virial over volume, eV/Å³, positive under tension as in ASE; nan without a volume."""
+    `pull` as `pair_gradient` makes it, of the energy or of any M functions: their slopes with strain, over the volume.
+    """
     vector = geometry.direction * geometry.distance
     structure = batch.structure_of_atom.index_select(0, batch.pairs[0])
     outer = (pull.unsqueeze(-1) * vector.unsqueeze(-2)).flatten(-2)
@@ -175,4 +178,5 @@ def _finish(evaluation: Evaluation, *, squeeze: bool, detach: bool) -> Evaluatio
         stress=finish(evaluation.stress),
         features=finish(evaluation.features),
         heads={name: finish(value) for name, value in evaluation.heads.items()},
+        atom_energy=None if evaluation.atom_energy is None else finish(evaluation.atom_energy),
     )

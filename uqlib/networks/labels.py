@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
 import numpy as np
 from ase.data import chemical_symbols
 
+from uqlib.structures.batch import LABELS
 from uqlib.structures.dataset import Dataset, expect_dataset
 from uqlib.structures.keys import may_be
 from uqlib.structures.notices import say
@@ -12,26 +16,25 @@ from uqlib.structures.notices import say
 MOST = 12  # names shown
 
 
-def check_labels(train: Dataset, valid: Dataset) -> None:
+def check_labels(train: Dataset, valid: Dataset, labels: Sequence[str] = ("energy", "forces")) -> None:
     """Refuse what cannot be learnt from, and say what is only learnt in part.
 
-    A structure may lack energy or forces; a set may lack one of them altogether, which is said in a `DataWarning`.
-    Raises TypeError for what is no data set; ValueError where a set has neither energies nor forces, or lacks one of
-    them and holds a name that may be it; for labels that are not finite, naming the structure; and for elements of
-    `valid` that `train` does not have.
+    `labels`: those that the loss uses, see `losses.labels_of`; nobody asks for others. A structure may lack some of
+    them; a set may lack energies or forces altogether, which is said in a `DataWarning`.
+    Raises TypeError for what is no data set; ValueError where a set has none of them, where it lacks one and holds a
+    name that may be it, and where `train` lacks the stress that the loss weighs; for labels that are not finite, naming
+    the structure; and for elements of `valid` that `train` does not have.
     """
     for argument, data in (("train", train), ("valid", valid)):
         expect_dataset(data, argument)
-        known = {label: data.known(label) for label in ("energy", "forces")}
-        missing = refuse_unlabelled(data, argument)
-        for label in known:
+        known = {label: learnable(data, label) for label in labels}
+        missing = refuse_unlabelled(data, argument, labels)
+        for label in LABELS:
             _refuse_broken(data, label, argument)
-        if missing and argument == "train":
-            what = {"energy": "energies are known up to a constant", "forces": "forces are slopes nobody checked"}
-            say(f"train: {data.name!r} has no {missing[0]}; the loss is of the rest, and {what[missing[0]]}", depth=3)
-        elif argument == "train" and not (known["energy"] | known["forces"]).all():
-            bare = np.flatnonzero(~(known["energy"] | known["forces"]))
-            say(f"train: {len(bare)} structures of {data.name!r} have no labels (the first is {bare[0]})", depth=3)
+        if argument == "train":
+            _say_what_is_learnt_in_part(data, known, missing)
+        elif "stress" in missing:
+            say(f"valid: {data.name!r} has no stress; nothing there holds back what is learnt of it", depth=3)
     if unseen := sorted(set(valid.elements) - set(train.elements)):
         names = ", ".join(chemical_symbols[z] for z in unseen)
         raise ValueError(
@@ -40,29 +43,63 @@ def check_labels(train: Dataset, valid: Dataset) -> None:
         )
 
 
-def refuse_unlabelled(data: Dataset, argument: str) -> list[str]:
-    """Which of energy and forces no structure has, in sets that can be learnt from all the same.
+def learnable(data: Dataset, label: str) -> np.ndarray:
+    """(S,) whether each structure has this label; of stress, whether it also has a period in all three directions.
 
-    Raises ValueError where both are missing, or where one is and a name is left over that may be it.
+    A network's stress is a virial over a volume, and a slab or a molecule has none.
     """
-    missing = [label for label in ("energy", "forces") if not data.known(label).any()]
+    known = data.known(label)
+    return known & [bool(frame.pbc.all()) for frame in data.atoms] if label == "stress" else known
+
+
+def refuse_unlabelled(data: Dataset, argument: str, labels: Sequence[str] = ("energy", "forces")) -> list[str]:
+    """Which of `labels` no structure has, in sets that can be learnt from all the same.
+
+    Raises ValueError where all are missing, where one is and a name is left over that may be it, and where the stress
+    is missing from what is trained on.
+    """
+    missing = [label for label in labels if not learnable(data, label).any()]
     left = [name for name in _left_over(data) if any(may_be(name, label) for label in missing)]
-    if len(missing) < 2 and not left:
-        return missing
-    there = ""
+    if len(missing) == len(labels) or left or ("stress" in missing and argument == "train"):
+        _refuse_missing(data, missing, left, argument)
+    return missing
+
+
+def _refuse_missing(data: Dataset, missing: Sequence[str], left: Sequence[str], argument: str) -> NoReturn:
+    there, numbers = "", _numbers(data)
     if left:
         there = f"; it has {', '.join(left)}: name the one with {missing[0]}_key when you read"
-    elif numbers := _numbers(data):
+    elif "stress" in missing:
+        periodic = "no structure that has one is periodic in all directions"
+        why = periodic if data.known("stress").any() else "none has one"
+        there = f"; {why}, and the loss has a weight for it: set stress_weight=0, or add some"
+    elif numbers:
         shown = ", ".join(numbers[:MOST]) + (f" and {len(numbers) - MOST} more" if len(numbers) > MOST else "")
         there = f"; they carry the numbers {shown}: if one is the energy, name it with energy_key when you read"
     raise ValueError(f"{argument}: the structures of {data.name!r} have none of {' and '.join(missing)}{there}")
 
 
+def _say_what_is_learnt_in_part(data: Dataset, known: Mapping[str, np.ndarray], missing: Sequence[str]) -> None:
+    labelled = np.any(list(known.values()), axis=0)
+    if missing:
+        what = {"energy": "energies are known up to a constant", "forces": "forces are slopes nobody checked"}
+        say(f"train: {data.name!r} has no {missing[0]}; the loss is of the rest, and {what[missing[0]]}", depth=4)
+    elif not labelled.all():
+        bare = np.flatnonzero(~labelled)
+        say(f"train: {len(bare)} structures of {data.name!r} have no labels (the first is {bare[0]})", depth=4)
+    if "stress" in known and (flat := np.flatnonzero(data.known("stress") & ~known["stress"])).size:
+        say(
+            f"train: {len(flat)} structures of {data.name!r} have a stress and are not periodic in all directions (the "
+            f"first is {flat[0]}): it is left out",
+            depth=4,
+        )
+
+
 def label_or_nan(data: Dataset, label: str) -> np.ndarray:
-    """Energies (S,) eV or forces (N, 3) eV/Å of all structures, nan where there are none."""
-    empty = {"energy": lambda n: np.nan, "forces": lambda n: np.full((n, 3), np.nan)}[label]
+    """Energies (S,) eV, forces (N, 3) eV/Å or stress (S, 6) eV/Å³ of all structures, nan where there are none."""
+    shapes = {"energy": lambda _: (), "forces": lambda n: (n, 3), "stress": lambda _: (6,)}
     values = [
-        frame.calc.results[label] if there and frame.calc is not None else empty(len(frame))
+        frame.calc.results[label] if there and frame.calc is not None else np.full(shapes[label](len(frame)), np.nan)
         for frame, there in zip(data.atoms, data.known(label), strict=True)
     ]
     return np.concatenate(values) if label == "forces" else np.array(values)

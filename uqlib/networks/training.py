@@ -11,7 +11,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 
 from uqlib.common import storage
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.labels import check_labels, label_or_nan
-from uqlib.networks.losses import EnergyForceLoss, Labelled, Loss
+from uqlib.networks.labels import check_labels, label_or_nan, learnable
+from uqlib.networks.losses import EnergyForceLoss, Labelled, Loss, labels_of, stress_errors
 from uqlib.networks.memory import PREDICTING, pieces_of
 from uqlib.networks.origin import origin
 from uqlib.networks.painn import PaiNN
@@ -136,7 +136,8 @@ class _Run:
         before_step: Callable[[PaiNN, int], None] | None,
         evaluator: Evaluator,
     ) -> None:
-        check_labels(train, valid)
+        self.labels = labels_of(loss)
+        check_labels(train, valid, self.labels)
         self.settings, self.loss, self.before_step, self.evaluate = settings, loss, before_step, evaluator
         self.model = copy.deepcopy(model).requires_grad_(True)
         set_reference(self.model, train)
@@ -155,8 +156,8 @@ class _Run:
             "settings": asdict(settings),
             "loss": repr(loss),
             "seed": seed,
-            "train": _fingerprint(train),
-            "valid": _fingerprint(valid),
+            "train": _fingerprint(train, self.labels),
+            "valid": _fingerprint(valid, self.labels),
             "weights": _digest(weight.detach().cpu().numpy() for weight in model.parameters()),
         }
 
@@ -206,6 +207,8 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         totals = {"valid_loss": 0.0, "energy_mae": 0.0, "force_mae": 0.0}
+        if "stress" in self.labels:
+            totals["stress_mae"] = 0.0
         structures, first = max(100, self.settings.batch_size), 0
         for batch in pieces_of(self.averaged, self.valid, structures=structures, largest=PREDICTING):
             result = self.evaluate(self.averaged, batch)
@@ -215,11 +218,13 @@ class _Run:
             totals["valid_loss"] += share * self.loss(result, batch).item()
             totals["energy_mae"] += self._share("energy", chosen, error.energy)
             totals["force_mae"] += self._share("forces", chosen, error.forces)
+            if "stress" in self.labels:
+                totals["stress_mae"] += self._share("stress", chosen, stress_errors(result, batch)[0])
         return totals
 
     def _share(self, label: str, chosen: slice, error: Tensor) -> float:
         """What a batch adds to the mean of a label's errors over the validation set; nan where it has no such label."""
-        known = self.valid.known(label)
+        known = learnable(self.valid, label)
         if not known.any():
             return math.nan
         mae = error.abs().mean().item() if error.numel() else 0.0
@@ -270,10 +275,11 @@ class _Run:
         self.best_loss, self.best_epoch, self.last_drop, self.steps, self.finished = state["numbers"]
 
 
-def _fingerprint(data: Dataset) -> str:
+def _fingerprint(data: Dataset, labels: Sequence[str]) -> str:
     """What tells other data, or the same in another order, from those that a checkpoint was made with."""
     parts = [a for f in data.atoms for a in (f.numbers, f.positions, np.asarray(f.cell), f.pbc)]
-    return _digest([*parts, label_or_nan(data, "energy"), label_or_nan(data, "forces")])
+    learnt = ("energy", "forces", *(["stress"] if "stress" in labels else []))
+    return _digest([*parts, *(label_or_nan(data, label) for label in learnt)])
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:

@@ -30,6 +30,8 @@ PAIRS_FOR_ONE_PASS_ON_A_GPU = 200_000
 class Committee:
     """Trained networks of one recipe. Predicts their mean, and their spread as a standard deviation."""
 
+    knows_stress = True  # whether there is a `stress_uncertainty`
+
     def __init__(self, models: Sequence[PaiNN], *, histories: Sequence[list[dict[str, float]]] = ()) -> None:
         if len(models) < 2 or any(m.recipe != models[0].recipe for m in models):
             raise ValueError(f"models: got {len(models)} networks, expected at least two made by the same recipe")
@@ -67,6 +69,8 @@ class Committee:
             stress=members.stress.mean(0),
             force_uncertainty=_root(members.forces.var(0).mean(-1)),
             energy_uncertainty=doubtful(self.models[0], batch, _root(members.energy.var(0))),
+            stress_uncertainty=_root(members.stress.var(0)),
+            atom_energy_uncertainty=None if members.atom_energy is None else _root(members.atom_energy.var(0)),
         )
 
     def evaluate_members(self, batch: Batch) -> Evaluation:

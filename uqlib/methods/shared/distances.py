@@ -20,9 +20,10 @@ from uqlib.common import storage
 from uqlib.common.devices import Target, targets
 from uqlib.interfaces import pack, unpack
 from uqlib.methods.shared.exporting import WithoutMembers
+from uqlib.methods.shared.one_network import OfOneNetwork
 from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.evaluation import OtherNetwork, evaluate
-from uqlib.networks.memory import bytes_per_pair, pieces_of
+from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN, moved
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
@@ -93,7 +94,7 @@ class AtomScore(ABC):
         return cls(**{**plain, "whitening": Whitening(**plain["whitening"])})
 
 
-class FeaturePredictor(WithoutMembers):
+class FeaturePredictor(OfOneNetwork[PaiNN | OtherNetwork], WithoutMembers):
     """A trained network that leaves its energies and forces alone and adds a score to each atom, in nats.
 
     `scores` holds one for each element, or a single one under `ALL`; `elements` are those of the training set.
@@ -125,22 +126,6 @@ class FeaturePredictor(WithoutMembers):
         self.scores = dict(scores)
         self.elements = sorted(elements)
         self.history = list(history)
-
-    @property
-    def cutoff(self) -> float:
-        return self.model.cutoff
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def bytes_per_pair(self) -> int:
-        return bytes_per_pair(self.model)
 
     def predict(self, batch: Batch) -> Prediction:
         """The network's energies and forces, and how unlike the training atoms each atom looks.

@@ -1,19 +1,15 @@
-"""What enters the last layer of a network, summed over the atoms of a structure, and how it changes with positions.
+"""The predictor of the methods that have a covariance of a network's last layer: variances in closed form.
 
-The energy is linear in the last layer's weights: E = s (w · φ + b n) + references, with the hidden units φ summed over
-the n atoms and the network's scale s. So are the forces, F = -s w · ∂φ/∂r. A covariance of w is therefore all it takes
-for variances of energies and forces, in closed form. This file makes φ and ∂φ/∂r, at the cost of one pass up and, taken
-together, one pass down for each hidden unit; and the predictor of the methods that have such a covariance.
+What the covariance acts on, hidden units and their slopes, is made in `hidden_units`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from uqlib.common import storage
@@ -21,122 +17,42 @@ from uqlib.common.devices import Target, targets
 from uqlib.interfaces import PACKED, pack, unpack
 from uqlib.interfaces.metatomic import write
 from uqlib.methods.shared.exporting import DeviationTerms, gaussian_samples
-from uqlib.networks import fast_painn
-from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient
-from uqlib.networks.fast_painn import Weights
-from uqlib.networks.losses import Labelled
-from uqlib.networks.memory import bytes_per_pair, pieces_of
-from uqlib.networks.painn import Geometry, PaiNN, Perceptron, moved
+from uqlib.methods.shared.hidden_units import HiddenUnits, last_layer, perceptron_of
+from uqlib.methods.shared.one_network import OfOneNetwork
+from uqlib.networks.evaluation import OtherNetwork, evaluate
+from uqlib.networks.losses import Labelled, stress_errors
+from uqlib.networks.memory import pieces_of
+from uqlib.networks.painn import PaiNN, moved
 from uqlib.networks.references import doubtful
-from uqlib.networks.slots import Table
 from uqlib.prediction import Members, Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 
 SAMPLES = 32  # of a posterior, where nobody says how many members
-LARGEST_PIECE = 4_000_000  # numbers in one of the (hidden units, N, K, F) arrays; a dozen of them live at a time
+FACTORS = ("energy_factor", "force_factor", "stress_factor")
 
 
-@dataclass(frozen=True, kw_only=True)
-class HiddenUnits:
-    """Hidden units of a perceptron on the final features, and their slopes."""
+class Changes(NamedTuple):
+    """What each of K columns of a root changes, in float64."""
 
-    hidden: Tensor  # (S, H)  summed over the atoms of each structure
-    slopes: Tensor  # (H, N, 3)  derivative with respect to positions, 1/Å
-
-
-def last_layer(
-    model: PaiNN | OtherNetwork,
-    batch: Batch,
-    *,
-    head: str | None = None,
-    mix: Tensor | None = None,
-    train: bool = False,
-) -> HiddenUnits:
-    """Hidden units of the readout, or of the head named `head`, with their slopes.
-
-    With `mix` (H, K), K linear combinations of them, made before the way down: it is then walked K times and not H.
-    Differentiable in the positions where `batch.positions.requires_grad`, and in the weights with `train=True`. Raises
-    ValueError for what `evaluate` refuses, for a network that carries several members or computes its features in
-    another way than `PaiNN`, and for an unknown head. Of a network from elsewhere, its features are the hidden units.
-    """
-    if not isinstance(model, PaiNN):
-        return _features_as_hidden_units(model, batch, head=head, mix=mix, train=train)
-    perceptron = _perceptron(model, head)
-    check(model, batch)
-    on_tape = batch.positions.requires_grad
-    species, table = model.species(batch.atomic_numbers), Table.of(batch)
-    with torch.set_grad_enabled(on_tape):
-        geometry = Geometry.of(batch, model.radial)
-    with torch.set_grad_enabled(train or on_tape):
-        weights, direction = Weights.of(model), table.fill(geometry.direction)
-        features, passed = fast_painn.through_layers(weights, species, table, table.fill(geometry.basis), direction)
-        before = perceptron.inner(features)
-        hidden = F.silu(before)
-        # (H, N, F), or (K, N, F): the derivative of each unit of each atom with respect to that atom's features.
-        bend, inner = fast_painn.silu_slope(before), perceptron.inner.weight
-        if mix is None:
-            at_features = bend.mT.unsqueeze(-1) * inner.mT.unsqueeze(1)
-        else:
-            hidden, at_features = hidden @ mix, (bend * mix.mT.unsqueeze(1)) @ inner.mT
-        units = max(1, LARGEST_PIECE // max(table.neighbour.numel() * features.shape[1], 1))
-        slopes = []
-        for part in at_features.split(units):
-            by_basis, by_direction = fast_painn.back_through_layers(weights, passed, part, table, direction)
-            pull = pair_gradient(geometry, table.read(by_basis), table.read(by_direction))
-            flat = pull.new_zeros(len(part), batch.n_atoms, 3)
-            slopes.append(flat.index_add(1, batch.pairs[1], pull).index_add(1, batch.pairs[0], pull, alpha=-1))
-        start = hidden.new_zeros(batch.n_structures, hidden.shape[1])
-        return HiddenUnits(hidden=start.index_add(0, batch.structure_of_atom, hidden), slopes=torch.cat(slopes))
+    energy: Tensor  # (K, S)  eV
+    forces: Tensor  # (K, N, 3)  eV/Å
+    stress: Tensor  # (K, S, 3, 3)  eV/Å³; nan without a volume
+    atom_energy: Tensor  # (K, N)  eV
 
 
-def _features_as_hidden_units(
-    model: OtherNetwork, batch: Batch, *, head: str | None, mix: Tensor | None, train: bool
-) -> HiddenUnits:
-    """The same by autograd, one pass down for each column: nothing is known of the way up."""
-    if head is not None:
-        raise ValueError(f"head: got {head!r}, a {type(model).__name__} has its features alone; leave it out")
-    on_tape = batch.positions.requires_grad
-    moving = batch if on_tape else batch.at(batch.positions.detach().clone().requires_grad_(), update_pairs=False)
-    keep = train or on_tape
-    with torch.enable_grad():
-        units = evaluate(model, moving, train=train).features
-        units = units if mix is None else units @ mix
-        start = units.new_zeros(batch.n_structures, units.shape[1])
-        hidden = start.index_add(0, batch.structure_of_atom, units)
-        columns = units.sum(0).unbind() if units.requires_grad else ()
-        found = [
-            torch.autograd.grad(column, moving.positions, retain_graph=True, create_graph=keep, materialize_grads=True)[
-                0
-            ]
-            for column in columns
-        ]
-    slopes = torch.stack(found) if found else units.new_zeros(units.shape[1], batch.n_atoms, 3)
-    return HiddenUnits(hidden=hidden, slopes=slopes) if keep else HiddenUnits(hidden=hidden.detach(), slopes=slopes)
-
-
-def _perceptron(model: PaiNN, head: str | None) -> Perceptron:
-    if model.members is not None:
-        raise ValueError(f"model: got one that carries {model.members} networks, expected a single one")
-    if type(model) is not PaiNN:
-        raise ValueError(f"model: got a {type(model).__name__}, expected PaiNN itself, whose passes are known")
-    if head is not None and head not in model.heads:
-        raise ValueError(f"head: got {head!r}, this network has {sorted(model.heads)}")
-    perceptron = model.readout if head is None else model.heads[head]
-    assert isinstance(perceptron, Perceptron)
-    return perceptron
-
-
-class UncertainLastLayer:
+class UncertainLastLayer(OfOneNetwork[PaiNN | OtherNetwork]):
     """A trained network and a covariance of its last layer's weights, written as `root` @ `root.T`.
 
     Each of the K columns of `root` (H + 1, K) is a change of the weights and, in the last row, of the bias: a member's
     deviation from the mean, over sqrt(K - 1), or an axis of a Gaussian posterior. Energies and forces are linear in
     them, so each column is also a change of all energies and forces, and variances are sums of K squares. `head` names
-    the perceptron whose last layer is meant, the readout where it is None. The factors multiply standard deviations.
+    the perceptron whose last layer is meant, the readout where it is None. The factors multiply standard deviations;
+    where `stress_factor` is None, no label has told, and that of the forces stands in: both are slopes of one energy.
     """
 
     kind = "last layer"
+    knows_stress = True  # whether there is a `stress_uncertainty`
 
     def __init__(
         self,
@@ -146,56 +62,71 @@ class UncertainLastLayer:
         head: str | None = None,
         energy_factor: float = 1.0,
         force_factor: float = 1.0,
+        stress_factor: float | None = None,
         history: Sequence[dict[str, float]] = (),
     ) -> None:
         # Of a network from elsewhere the number of features shows when it is first evaluated.
-        inputs = _perceptron(model, head).outer.weight.shape[0] if isinstance(model, PaiNN) else len(root) - 1
+        inputs = perceptron_of(model, head).outer.weight.shape[0] if isinstance(model, PaiNN) else len(root) - 1
         if root.ndim != 2 or len(root) != inputs + 1 or root.dtype != torch.float64:
             raise ValueError(
                 f"root: got shape {tuple(root.shape)} in {root.dtype}, expected ({inputs + 1}, K) in torch.float64"
             )
         self.model, self.root, self.head = model.requires_grad_(False).eval(), root, head
-        self.energy_factor, self.force_factor = energy_factor, force_factor
+        self.energy_factor, self.force_factor, self.stress_factor = energy_factor, force_factor, stress_factor
         self.history = list(history)
-
-    @property
-    def cutoff(self) -> float:
-        return self.model.cutoff
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def bytes_per_pair(self) -> int:
-        return bytes_per_pair(self.model)
 
     def deviations(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Changes of the energies (K, S) eV and forces (K, N, 3) eV/Å that each column makes, in float64."""
-        weights, bias = self.model.scale.double() * self.root[:-1], self.model.scale.double() * self.root[-1]
-        mixed = weights.shape[1] < weights.shape[0]  # fewer changes than hidden units: less to be done
-        mix = weights.to(batch.positions.dtype) if mixed else None
-        found = last_layer(self.model, batch, head=self.head, mix=mix)
-        energy, slopes = found.hidden.double(), found.slopes.double()
-        if not mixed:
-            energy, slopes = energy @ weights, torch.einsum("hnc,hk->knc", slopes, weights)
-        energy, forces = energy + batch.atoms_per_structure[:, None] * bias, -slopes
-        return self.energy_factor * energy.mT, self.force_factor * forces
+        found, bias = self.columns(batch), self.model.scale.double() * self.root[-1]
+        energy = found.hidden + batch.atoms_per_structure[:, None] * bias
+        return self.energy_factor * energy.mT, -self.force_factor * found.slopes
+
+    def changes(self, batch: Batch) -> Changes:
+        """All that each of the K columns changes, times the factors, in float64."""
+        found, bias = self.columns(batch, strain=True), self.model.scale.double() * self.root[-1]
+        assert found.strain is not None
+        return Changes(
+            energy=self.energy_factor * (found.hidden + batch.atoms_per_structure[:, None] * bias).mT,
+            forces=-self.force_factor * found.slopes,
+            stress=self.factor_of_stress * found.strain,
+            atom_energy=self.energy_factor * (found.atoms + bias).mT,
+        )
+
+    def columns(self, batch: Batch, *, strain: bool = False) -> HiddenUnits:
+        """Hidden units and their slopes weighed by each of the K columns, in float64: eV, and eV where 1 stood."""
+        weights = self.model.scale.double() * self.root[:-1]
+        if weights.shape[1] < weights.shape[0]:  # fewer changes than hidden units: less to be done
+            mix = weights.to(batch.positions.dtype)
+            found = last_layer(self.model, batch, head=self.head, mix=mix, strain=strain)
+            tension = None if found.strain is None else found.strain.double()
+            return HiddenUnits(
+                hidden=found.hidden.double(), slopes=found.slopes.double(), atoms=found.atoms.double(), strain=tension
+            )
+        found = last_layer(self.model, batch, head=self.head, strain=strain)
+        return HiddenUnits(
+            hidden=found.hidden.double() @ weights,
+            slopes=torch.einsum("hnc,hk->knc", found.slopes.double(), weights),
+            atoms=found.atoms.double() @ weights,
+            strain=None if found.strain is None else torch.einsum("hscd,hk->kscd", found.strain.double(), weights),
+        )
+
+    @property
+    def factor_of_stress(self) -> float:
+        """Its own, or that of the forces."""
+        return self.force_factor if self.stress_factor is None else self.stress_factor
 
     def predict(self, batch: Batch) -> Prediction:
         """What the network says; of an atom's force the root of the mean over x, y, z of the variance."""
         result = evaluate(self.model, batch)
-        energy, forces = self.deviations(batch)
+        found = self.changes(batch)
         return Prediction(
             energy=result.energy,
             forces=result.forces,
             stress=result.stress,
-            force_uncertainty=_root(forces.square().sum(0).mean(-1)).to(result.forces.dtype),
-            energy_uncertainty=doubtful(self.model, batch, _root(energy.square().sum(0))),
+            force_uncertainty=_root(found.forces.square().sum(0).mean(-1)).to(result.forces.dtype),
+            energy_uncertainty=doubtful(self.model, batch, _root(found.energy.square().sum(0))),
+            stress_uncertainty=_root(found.stress.square().sum(0)).to(result.stress.dtype),
+            atom_energy_uncertainty=_root(found.atom_energy.square().sum(0)),
         )
 
     def combinations(self, count: int | None, seed: int) -> Tensor:
@@ -215,13 +146,18 @@ class UncertainLastLayer:
     def members(self, batch: Batch, *, count: int | None = None, seed: int = 0) -> Members:
         """Last layers of a shallow ensemble, or `count` samples of the posterior; errors as `combinations`.
 
-        One set of weights makes a member's energy and its forces, so that one factor sizes both: that of the energies.
+        One set of weights makes a member's energy, forces and stress, and one factor sizes all: that of the energies.
         The spread of the members' forces is `force_uncertainty` times `energy_factor` / `force_factor`.
         """
-        result, (energy, forces) = evaluate(self.model, batch), self.deviations(batch)
+        result, found = evaluate(self.model, batch), self.changes(batch)
         mix = self.combinations(count, seed)
-        shift = torch.einsum("knc,km->mnc", forces, mix) * (self.energy_factor / self.force_factor)
-        return Members(energy=result.energy + mix.mT @ energy, forces=(result.forces + shift).to(result.forces.dtype))
+        shift = torch.einsum("knc,km->mnc", found.forces, mix) * (self.energy_factor / self.force_factor)
+        strain = torch.einsum("kscd,km->mscd", found.stress, mix) * (self.energy_factor / self.factor_of_stress)
+        return Members(
+            energy=result.energy + mix.mT @ found.energy,
+            forces=(result.forces + shift).to(result.forces.dtype),
+            stress=(result.stress + strain).to(result.stress.dtype),
+        )
 
     def export(self, path: str | Path, *, count: int | None = None, seed: int = 0) -> None:
         """Write a file that ASE, i-PI, LAMMPS and others run: see `interfaces.metatomic`; errors as its `write`.
@@ -235,7 +171,7 @@ class UncertainLastLayer:
                 "package that it comes from"
             )
         samples = self.combinations(count, seed).cpu()
-        perceptron = _perceptron(self.model, self.head)
+        perceptron = perceptron_of(self.model, self.head)
         name = "llpr" if self.head is None else "shallow"
         terms = DeviationTerms(self.model, perceptron, self.model.scale * self.root * self.energy_factor)
         size = self.force_factor / self.energy_factor
@@ -250,29 +186,32 @@ class UncertainLastLayer:
         return self._with(model, self.root.to(model.device))
 
     def sized(self, valid: Dataset) -> UncertainLastLayer:
-        """The same with the two factors that make the likelihood of the labels of `valid` largest.
+        """The same with the factors that make the likelihood of the labels of `valid` largest, of stress if it has any.
 
         Each is the root mean square of error over standard deviation. Of what symmetry makes zero nothing is learnt.
         """
         exact = self.to(torch.float64)
-        energies, forces = [], []
+        energies, forces, stresses = [], [], []
         for batch in pieces_of(exact.model, valid, structures=len(valid)):
-            result, (by_energy, by_force) = evaluate(exact.model, batch), exact.deviations(batch)
-            error = Labelled.of(result, batch)
-            energies.append((error.energy, by_energy.square().sum(0)[error.structures]))
-            forces.append((error.forces, by_force.square().sum(0)[error.atoms]))
+            result, by = evaluate(exact.model, batch), exact.changes(batch)
+            error, (of_cells, cells) = Labelled.of(result, batch), stress_errors(result, batch)
+            energies.append((error.energy, by.energy.square().sum(0)[error.structures]))
+            forces.append((error.forces, by.forces.square().sum(0)[error.atoms]))
+            stresses.append((of_cells, by.stress.square().sum(0)[cells]))
         energy_size, force_size = (size(*map(torch.cat, zip(*found, strict=True))) for found in (energies, forces))
         found = self._with(self.model, self.root)
         found.energy_factor, found.force_factor = energy_size * self.energy_factor, force_size * self.force_factor
+        if any(len(error) for error, _ in stresses):
+            found.stress_factor = self.factor_of_stress * size(*map(torch.cat, zip(*stresses, strict=True)))
         return found
 
     def _with(self, model: PaiNN | OtherNetwork, root: Tensor) -> UncertainLastLayer:
-        factors = {"energy_factor": self.energy_factor, "force_factor": self.force_factor}
+        factors = {name: getattr(self, name) for name in FACTORS}
         return UncertainLastLayer(model, root, head=self.head, history=self.history, **factors)
 
     def save(self, path: str | Path) -> None:
         """Weights, recipe and covariance; errors as `storage.save`."""
-        names = ("root", "head", "energy_factor", "force_factor", "history")
+        names = ("root", "head", *FACTORS, "history")
         storage.save(path, pack(self.model) | {name: getattr(self, name) for name in names}, kind=self.kind)
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from uqlib.common.devices import as_device
 from uqlib.networks.evaluation import OtherNetwork, evaluate
 from uqlib.networks.labels import check_labels
-from uqlib.networks.losses import EnergyForceLoss, Loss
+from uqlib.networks.losses import STRESS_WEIGHT, EnergyForceLoss, Loss, labels_of
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Evaluator, Settings, Trained, train
 from uqlib.structures.datasets import Dataset
@@ -33,11 +33,16 @@ class SingleNetwork:
     checkpoints: str | Path | None = None
     device: str | torch.device = field(default="cpu", repr=False, compare=False)  # no part of what is learnt
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Which of "energy", "forces" and "stress" it learns from."""
+        return labels_of(self.loss)
+
     def untrained(
         self, train_set: Dataset, valid: Dataset, *, seed: int, heads: Mapping[str, int] | None = None
     ) -> PaiNN:
         """The network with its initial weights, made for all elements of both sets; errors as `check_labels`."""
-        check_labels(train_set, valid)
+        check_labels(train_set, valid, self.labels)
         elements = sorted({*train_set.elements, *valid.elements})
         model = PaiNN(elements=elements, seed=seed, heads=heads, **self.network)  # pyright: ignore[reportArgumentType]
         return model.to(as_device(self.device))
@@ -93,3 +98,27 @@ class AfterTraining(SingleNetwork, ABC):
 
         A network from elsewhere comes as a `foreign.ForeignModel`.
         """
+
+
+OF_LIKELIHOOD = 0.1  # the usual weight of stress in a likelihood, that of the energies
+
+
+def with_stress(recipe: Any, times: float = 1.0) -> Any:
+    """The recipe with stress in all its losses, with so many times the usual weights; 0 takes it out again.
+
+    These are `losses.STRESS_WEIGHT` of squared errors, and 0.1 of the negative log likelihoods that "mve", "evidential"
+    and "shallow" learn from. `with_stress(METHODS["mve"])` then also has a `stress_uncertainty`.
+    Raises ValueError for a number below 0, and for a loss that has no weight for stress.
+    """
+    if not 0 <= times < float("inf"):
+        raise ValueError(f"times: got {times}, expected a finite number, 0 or more")
+    changes: dict[str, Any] = {}
+    if hasattr(recipe, "loss"):
+        if not hasattr(recipe.loss, "stress_weight"):
+            raise ValueError(f"recipe: its loss {recipe.loss!r} has no stress_weight, expected an EnergyForceLoss")
+        changes["loss"] = replace(recipe.loss, stress_weight=times * STRESS_WEIGHT)
+    if hasattr(recipe, "stress_weight"):
+        changes["stress_weight"] = times * OF_LIKELIHOOD
+    if hasattr(recipe, "method"):
+        changes["method"] = with_stress(recipe.method, times)
+    return replace(recipe, **changes)

@@ -14,6 +14,7 @@ from .scores import calibration, error_against_uncertainty, parity
 from .style import BLACK, BLUE, GREY, SKY, Data, as_arrays
 
 Curves = Mapping[str, Data]
+UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
 PANELS = 4  # a row
 HEIGHT = 2.9  # inches, of a row
 LINE = 0.125  # inches, of the text
@@ -27,8 +28,8 @@ def report_page(curves: Mapping[str, Curves], *, text: str = "", nats: bool = Fa
     are averages over bins of equal count: they should lie on the dashed diagonal.
 
     Args:
-        curves: Quantity ("energy", "forces") -> arrays by name in eV and Å, as `metrics.report(...).curves` holds
-            them. Panels without their arrays say so.
+        curves: Quantity ("energy", "forces", "stress") -> arrays by name in eV and Å, as `metrics.report(...).curves`
+            holds them. Panels without their arrays say so.
         text: Set below the panels in letters of equal width: `str(report)`.
         nats: Whether the uncertainty is a score in nats, which only ranks.
 
@@ -50,8 +51,8 @@ def report_page(curves: Mapping[str, Curves], *, text: str = "", nats: bool = Fa
             note.text(0.01, 0.98, text, family="monospace", fontsize=7.5, va="top", linespacing=1.2)
         grid = panels.subplots(len(curves), PANELS, squeeze=False)
         for row, (name, arrays) in zip(grid, curves.items(), strict=True):
-            components = 1 if name == "energy" else 3
-            unit = "meV/atom" if name == "energy" else "meV/Å"
+            components = 3 if name == "forces" else 1
+            unit = UNITS[name]
             _parity(row[0], arrays, unit, name)
             _sizes(row[1], arrays, unit, components=components, nats=nats)
             _detection(row[2], arrays)
@@ -62,7 +63,7 @@ def report_page(curves: Mapping[str, Curves], *, text: str = "", nats: bool = Fa
 def _parity(ax: Axes, arrays: Curves, unit: str, name: str) -> None:
     reference, predicted = as_arrays(reference=arrays["reference"], predicted=arrays["predicted"])
     zero = reference.mean() if name == "energy" else 0.0  # totals are thousands of eV
-    quantity = "energy" if name == "energy" else "force component"
+    quantity = {"energy": "energy", "forces": "force component", "stress": "stress component"}[name]
     parity(ax, 1000 * (reference - zero), 1000 * (predicted - zero), quantity=quantity, unit=unit)
 
 
