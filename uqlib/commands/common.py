@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 
@@ -20,6 +21,7 @@ from uqlib.structures.dataset import Dataset
 from uqlib.structures.units import ANGSTROM_PER, EV_PER, EV_PER_ANGSTROM3_PER
 
 SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}  # of a file of yours, which comes without splits
+PLURAL = {"energy": "energies", "forces": "forces"}
 FEWEST = 10  # structures that are divided in these shares
 
 
@@ -66,7 +68,7 @@ def read_file(arguments: argparse.Namespace, path: str | Path) -> Dataset:
 def find_splits(arguments: argparse.Namespace) -> Dataset:
     """`--data`, shown, with the splits that training needs; a file of yours is split by `--seed`.
 
-    Test structures without energies or forces are left out, which is said: they cannot be scored.
+    Test structures that lack what others have are left out, which is said: they cannot be scored.
     """
     data = find_data(arguments, arguments.data)
     refuse_unlabelled(data, "--data")
@@ -80,13 +82,14 @@ def find_splits(arguments: argparse.Namespace) -> Dataset:
         if unseen := sorted(set(data[name].elements) - known):
             names = ", ".join(chemical_symbols[z] for z in unseen)
             raise Stop(f"--data: the split {name!r} holds {names}, which no training structure does; add some that do")
-    labelled = data.known("energy") & data.known("forces")
-    splits = dict(data.splits)
+    kinds = [kind for kind in ("energy", "forces") if data.known(kind).any()]
+    labelled = np.all([data.known(kind) for kind in kinds], axis=0)
+    splits, what = dict(data.splits), " and ".join(PLURAL[kind] for kind in kinds)
     scorable = labelled.any()  # else training says what is missing
     for name, chosen in data.splits.items():
         if scorable and name not in ("train", "valid") and not all(labelled[list(chosen)]):
             splits[name] = tuple(index for index in chosen if labelled[index])
-            print(f"{name}: {len(splits[name])} of {len(chosen)} structures have energies and forces and are scored")
+            print(f"{name}: {len(splits[name])} of {len(chosen)} structures have {what} and are scored")
     return data if splits == data.splits else replace(data, splits=splits)
 
 

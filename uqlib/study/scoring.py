@@ -47,8 +47,9 @@ def score(
     `wanted`: names out of `metrics.METRICS`, full or short; what is found is called as it was asked for. Error bars:
     bootstrap over groups of correlated frames (`Dataset.groups`), in which atoms stay with their frame; none with
     `resamples=0`.
-    Raises ValueError for unknown names, and where `data` has no labels, fewer than two structures, or is not what was
-    predicted.
+    Where no structure has an energy, or none has forces, there is no value of theirs.
+    Raises ValueError for unknown names, and where `data` has no labels, lacks some of one kind (`data.having("forces")`
+    takes those that have), has fewer than two structures, or is not what was predicted.
     """
     atoms = sum(len(frame) for frame in data.atoms)
     if len(prediction.energy) != len(data) or len(prediction.forces) != atoms:
@@ -59,12 +60,11 @@ def score(
     groups, grouped = groups_of(data)
     labelled = _labelled(data)
     found = metrics.quantities(prediction, labelled, groups=groups)
-    energy, force = (metrics.score(q, wanted, resamples=resamples, seed=seed).values for q in found)
-    return Scores(
-        energy={name: energy.get(full_name(name)) for name in wanted},
-        force={name: force.get(full_name(name)) for name in wanted},
-        grouped=grouped,
+    values = {q.name: metrics.score(q, wanted, resamples=resamples, seed=seed).values for q in found}
+    energy, force = (
+        {name: values.get(quantity, {}).get(full_name(name)) for name in wanted} for quantity in ("energy", "forces")
     )
+    return Scores(energy=energy, force=force, grouped=grouped)
 
 
 def full_name(name: str) -> str:
@@ -80,7 +80,10 @@ def groups_of(data: Dataset) -> tuple[torch.Tensor, bool]:
 
 def _labelled(data: Dataset) -> Batch:
     """The data set in full precision, with the pairs of atoms in which symmetries show."""
-    labels = {"energy": torch.as_tensor(data.energies), "forces": torch.as_tensor(data.forces)}
+    labels = {
+        "energy": torch.as_tensor(data.energies) if data.known("energy").any() else None,
+        "forces": torch.as_tensor(data.forces) if data.known("forces").any() else None,
+    }
     return replace(Batch.from_atoms(data.atoms, dtype=torch.float64), **labels)
 
 
@@ -89,6 +92,8 @@ def table(scores: Mapping[str, Scores]) -> str:
     rows = [("split", "of", *heads())]
     for split, both in scores.items():
         for quantity, unit, found in (("energy", " meV/atom", both.energy), ("force", " meV/Å", both.force)):
+            if all(value is None for value in found.values()):
+                continue  # nobody knows the truth
             rows.append((split if both.grouped else f"{split} *", quantity, *cells(found, unit)))
     lines = as_text(rows)
     return "\n".join(lines if all(both.grouped for both in scores.values()) else [*lines, TOO_SMALL])
