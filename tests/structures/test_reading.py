@@ -307,6 +307,27 @@ def test_rare_elements_go_to_train() -> None:
         assert 7 in split["train"].elements
 
 
+@pytest.mark.parametrize("options", [{"by_group": False}, {"blocks": True}, {}])
+def test_isolated_atoms_go_to_train(options: dict) -> None:
+    atoms = [
+        ase.Atoms("Cu"),
+        ase.Atoms("H", cell=[9, 9, 9], pbc=True),
+        ase.Atoms("Ag", info={"config_type": "isolated"}),
+    ]
+    frames = [*copper(30), *atoms, ase.Atoms("Cu", cell=[3, 3, 3], pbc=True)]
+    for k, frame in enumerate(frames):
+        frame.info["group"] = "one" if options.get("blocks") else str(k // 4)
+    data = datasets.Dataset(name="with-atoms", atoms=tuple(frames))
+    for seed in range(4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)
+            split = data.split(seed=seed, train=18, valid=5, test=5, **options)
+        assert {30, 31, 32} <= set(split.splits["train"])
+        assert len(split.splits["train"]) <= 18
+        chosen = [index for part in split.splits.values() for index in part]
+        assert len(set(chosen)) == len(chosen)
+
+
 def test_what_is_no_data_set_says_how_to_make_one() -> None:
     assert len(datasets.Dataset(name="list", atoms=copper(2))) == 2  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match=r"atoms: got str, expected ase\.Atoms"):

@@ -155,7 +155,8 @@ class Dataset:
         in time of a training frame; sizes are then reached as nearly as whole groups allow, never exceeded. Where
         there is one group only, or with `blocks`, each split gets a stretch of each group, with `gap` frames left out
         between two (default: a twentieth of the group), which is said in a `DataWarning`. Elements that are rare go
-        to "train". Raises ValueError where a split would stay empty or more is asked for than there is.
+        to "train", as do isolated atoms. Raises ValueError where a split would stay empty or more is asked for than
+        there is.
         """
         if sum(sizes.values()) > len(self) or not sizes or min(sizes.values()) < 1:
             raise ValueError(f"sizes: got {sizes}, expected positive numbers that add up to at most {len(self)}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import ase
 import numpy as np
 
+from uqlib.structures.element_energies import is_isolated
+
 GAP = 20  # a gap is one such part of the run of frames that is cut: in time, what lies next to a cut is alike
 REMEDY = "ask for more, cut each group into stretches with blocks=True, or set by_group=False"
 
@@ -23,10 +25,29 @@ def divide(
     """Indices for each split, and what is to be said of it. `groups`: a label for each frame.
 
     Whole groups go to one split; large ones first, while there is room, and first of all to "train" what holds an
-    element that would else be missing there. With `blocks`, or (None) where all frames are one group, frames that
+    element that would else be missing there. An isolated atom is no sample but says where energies begin: all of them
+    go to "train", and count there. With `blocks`, or (None) where all frames are one group, frames that
     follow one another and have the same atoms are cut into one stretch a split, `gap` frames apart.
     Raises ValueError where a split would stay empty.
     """
+    alone = [index for index, frame in enumerate(frames) if is_isolated(frame)]
+    if not alone or len(alone) >= sizes.get("train", 0):
+        return _divided(frames, groups, sizes, seed, blocks, gap)
+    rest = [index for index, frame in enumerate(frames) if not is_isolated(frame)]
+    fewer = {**sizes, "train": sizes["train"] - len(alone)}
+    splits, remark = _divided([frames[k] for k in rest], [groups[k] for k in rest], fewer, seed, blocks, gap)
+    found = {name: [rest[k] for k in chosen] for name, chosen in splits.items()}
+    return {**found, "train": [*alone, *found["train"]]}, remark
+
+
+def _divided(
+    frames: Sequence[ase.Atoms],
+    groups: Sequence[str] | np.ndarray,
+    sizes: Mapping[str, int],
+    seed: int,
+    blocks: bool | None,
+    gap: int | None,
+) -> tuple[dict[str, list[int]], str]:
     members: dict[str, list[int]] = {}
     for index, label in enumerate(groups):
         members.setdefault(str(label), []).append(index)
