@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from uqlib.loops import FOLDER, load_campaign, load_grid, outcomes, tables
+from uqlib import methods
+from uqlib.loops import FOLDER, grid, load_campaign, load_grid, outcomes, tables
 from uqlib.loops.outcomes import ENSEMBLE, NETWORK, OWN, Campaign
 from uqlib.study.contests import PAPER, margin
 from uqlib.study.families import judge
@@ -150,3 +151,10 @@ def test_cells_of_other_settings_and_broken_ones(tmp_path: Path) -> None:
         load_campaign(tmp_path)
     other = dataclasses.replace(GRID, learners=3)
     assert load_campaign(FOLDER, other).stale
+
+
+def test_settings_that_came_later_leave_cells_as_they_are() -> None:
+    """A field that is new and changes nothing is no reason to run days of loops again; one that does, is."""
+    plain = grid.plain(methods.METHODS["mve"])
+    assert "stress_weight" not in plain
+    assert grid.plain(dataclasses.replace(methods.METHODS["mve"], stress_weight=0.5))["stress_weight"] == 0.5  # pyright: ignore

@@ -40,7 +40,7 @@ def test_systems_may_disagree() -> None:
     title = verdict.findings(both)[0]
     assert title.rulings == {"a": "upheld", "b": "contradicted"}
     assert verdict.counted(title.rulings) == "upheld on 1 of 2 systems, contradicted on 1"
-    assert "- *b*: **contradicted**. MVE against ensemble in domain: +" in prose.in_turn(title)
+    assert "- *b*: **contradicted**.\n  - MVE against ensemble in domain: +" in prose.in_turn(title)
 
 
 def test_p_values_stay_on_their_side_of_the_level() -> None:

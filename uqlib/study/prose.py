@@ -195,7 +195,10 @@ def _ruling(found: Finding, system: str) -> str:
 
 def in_turn(found: Finding) -> str:
     """One conclusion with its test, and what was found on each system."""
-    each = [f"- *{s}*: **{_ruling(found, s)}**. {found.evidence.get(s, '')}".rstrip() for s in found.rulings]
+    each = []
+    for system in found.rulings:
+        contrasts = found.evidence.get(system, "").split("; ")
+        each.append("\n  - ".join([f"- *{system}*: **{_ruling(found, system)}**.", *filter(None, contrasts)]))
     general = counted(found.rulings) if found.rulings else "undecided: no seeds"
     return "\n".join([f"**{found.claim}**\n\n*Test.* {found.test}\n", *each, f"\n*Ruling:* {general}."])
 
