@@ -106,7 +106,7 @@ def test_what_hangs_on_the_question(results: Results) -> None:
     assert heads[2:] == list(contests.SETS)
     assert len(rows) == 4
     assert all(row[2] == "upheld" for row in rows)
-    assert prose.hanging(results, judged(results)).startswith("4 rulings, each by 7 sets of questions: ")
+    assert prose.hanging(results, judged(results)).startswith("4 rulings, each by 5 sets of questions: ")
 
 
 def test_later_methods(results: Results) -> None:
@@ -130,9 +130,10 @@ def test_prose(results: Results) -> None:
     assert all(len(row) == len(prose.SCOREBOARD) for row in board)
     assert board[0][:3] == ["ensemble", "a", INSIDE]
     assert board[0][3] == pytest.approx(np.exp(-0.7), rel=0.05)
-    heads, rows = prose.errors(results)
-    assert [len(row) for row in rows] == [len(heads)] * 4
-    assert rows[0][4] == pytest.approx(np.exp(-0.7), rel=0.05)
+    heads, rows = prose.errors(results, "a")
+    assert [len(row) for row in rows] == [len(heads)] * len(METHODS)
+    assert heads[1] == "test (1.0 ×)"
+    assert rows[0][1] == pytest.approx(np.exp(-0.7), rel=0.05)
 
 
 @pytest.mark.parametrize(("longer", "expected"), [(0.2, "upheld"), (0.95, "contradicted"), (0.7, "contradicted")])

@@ -17,8 +17,6 @@ PAPER = ("ensemble", "mve", "evidential", "gmm")
 ALL = "all four"  # questions about the uncertainty
 SETS: Mapping[str, tuple[str, ...]] = {
     ALL: UNCERTAINTY,
-    "order and detection": ("order", "detection"),
-    "size and likelihood": ("size", "likelihood"),
     **{question: (question,) for question in UNCERTAINTY},
 }
 """Measure -> questions whose ranks are averaged. The rulings rest on the first; the others show what hangs on it."""

@@ -44,17 +44,17 @@ def training_hours(results: Results) -> float:
     return total / 3600
 
 
-def errors(results: Results) -> tuple[list[str], list[list[str | float | None]]]:
-    """Heads and rows: each split, where it lies, and the force MAE of each method there in meV/Å, over seeds."""
-    heads = ["system", "split", "lies", "times the test error", *(label(m) for m in results.grid.methods)]
-    rows: list[list[str | float | None]] = []
-    for system in results.systems:
-        times = results.novelty(system)
-        for split in results.splits(system):
-            found = np.median(results.values("MAE", system, split), axis=0)
-            ratio = float(np.median(times[split])) if times else None
-            rows.append([system, split, results.domains[system][split], ratio, *map(float, found)])
-    return heads, rows
+def errors(results: Results, system: str) -> tuple[list[str], list[list[str | float | None]]]:
+    """Heads and rows: the force MAE of each method on each split in meV/Å, the median over seeds.
+
+    With each split stands the error of the plain network there, as a multiple of that on the test set.
+    """
+    times = {split: float(np.median(found)) for split, found in results.novelty(system).items()}
+    splits = results.splits(system)
+    found = {split: np.median(results.values("MAE", system, split), axis=0) for split in splits}
+    heads = ["method", *(f"{split} ({times[split]:.1f} ×)" if split in times else split for split in splits)]
+    names = results.grid.methods
+    return heads, [[label(m), *(float(found[split][k]) for split in splits)] for k, m in enumerate(names)]
 
 
 def domains_in_words(results: Results) -> str:
