@@ -15,11 +15,12 @@ import pretended
 import pytest
 
 from uqlib.__main__ import main
+from uqlib.methods import METHODS
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks import training
 from uqlib.networks.training import Settings
 from uqlib.prediction import predict
-from uqlib.study import Grid, System, Unit, do_unit, load_grid, running, scoring, work
+from uqlib.study import Grid, System, Unit, do_unit, load_grid, running, scoring
 from uqlib.study.cells import Cell, as_text
 from uqlib.study.grid import FOLDER
 from uqlib.study.running import StudyError, run
@@ -60,7 +61,7 @@ def test_scores_are_those_of_the_method(cells: dict[str, Cell]) -> None:
     recipe = SingleNetwork(network=FIRST.network, settings=BRIEF)
     start = recipe.untrained(data["train"], data["valid"], seed=0)
     model = recipe.train_network(start, data["train"], data["valid"], seed=0, progress=False).model
-    fitted = work.methods.METHODS["gmm"].fit_to(model, data["train"], data["valid"], seed=0)  # pyright: ignore
+    fitted = METHODS["gmm"].fit_to(model, data["train"], data["valid"], seed=0)  # pyright: ignore
     expected = scoring.score(predict(fitted, data["test"]), data["test"], resamples=5)
     found = cells["gmm"]["splits"]["test"]
     for quantity, values in (("energy", expected.energy), ("force", expected.force)):

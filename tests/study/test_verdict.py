@@ -40,7 +40,7 @@ def test_systems_may_disagree() -> None:
     title = verdict.findings(both)[0]
     assert title.rulings == {"a": "upheld", "b": "contradicted"}
     assert verdict.counted(title.rulings) == "upheld on 1 of 2 systems, contradicted on 1"
-    assert "- *b*: **contradicted**. MVE against ensemble in domain: +" in prose.in_turn(title)
+    assert "- *b*: **contradicted**.\n  - MVE against ensemble in domain: +" in prose.in_turn(title)
 
 
 def test_p_values_stay_on_their_side_of_the_level() -> None:
@@ -106,7 +106,7 @@ def test_what_hangs_on_the_question(results: Results) -> None:
     assert heads[2:] == list(contests.SETS)
     assert len(rows) == 4
     assert all(row[2] == "upheld" for row in rows)
-    assert prose.hanging(results, judged(results)).startswith("4 rulings, each by 7 sets of questions: ")
+    assert prose.hanging(results, judged(results)).startswith("4 rulings, each by 5 sets of questions: ")
 
 
 def test_later_methods(results: Results) -> None:
@@ -130,9 +130,10 @@ def test_prose(results: Results) -> None:
     assert all(len(row) == len(prose.SCOREBOARD) for row in board)
     assert board[0][:3] == ["ensemble", "a", INSIDE]
     assert board[0][3] == pytest.approx(np.exp(-0.7), rel=0.05)
-    heads, rows = prose.errors(results)
-    assert [len(row) for row in rows] == [len(heads)] * 4
-    assert rows[0][4] == pytest.approx(np.exp(-0.7), rel=0.05)
+    heads, rows = prose.errors(results, "a")
+    assert [len(row) for row in rows] == [len(heads)] * len(METHODS)
+    assert heads[1] == "test (1.0 ×)"
+    assert rows[0][1] == pytest.approx(np.exp(-0.7), rel=0.05)
 
 
 @pytest.mark.parametrize(("longer", "expected"), [(0.2, "upheld"), (0.95, "contradicted"), (0.7, "contradicted")])

@@ -11,6 +11,8 @@ from uqlib.loops.settings import POOL, Driver, System
 from uqlib.study.cells import chosen
 
 VERSION = 1  # of what a cell holds: with another, older cells are stale
+LATER: Mapping[str, Any] = {"stress_weight": 0.0}
+"""Fields that settings did not have when the first cells were made, where they change nothing: left out there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +79,11 @@ class Unit:
 def plain(value: Any) -> Any:
     """The content of dataclasses, mappings and sequences as plain data for JSON; of an object, its class as `kind`.
 
-    Fields that do not count when two are compared, as the device, are left out.
+    Fields that do not count when two are compared, as the device, are left out, and those of `LATER`.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        content = {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
+        known = {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
+        content = {name: plain(one) for name, one in known.items() if name not in LATER or one != LATER[name]}
         return {"kind": type(value).__name__} | content
     if isinstance(value, Mapping):
         return {str(key): plain(found) for key, found in value.items()}

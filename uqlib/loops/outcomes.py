@@ -32,7 +32,10 @@ EXPERIMENT = "{} loops"
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A fraction of trajectories that last to the end, over seeds, with a 95 % band that allows for their number."""
+    """A fraction of trajectories that last to the end, over seeds, with a 95 % band that allows for their number.
+
+    Written in percent: "97 (14 to 100)".
+    """
 
     value: float
     low: float
@@ -40,7 +43,7 @@ class Band:
     seeds: int
 
     def __str__(self) -> str:
-        return f"{100 * self.value:.0f} % ({100 * self.low:.0f} to {100 * self.high:.0f})"
+        return f"{100 * self.value:.0f} ({100 * self.low:.0f} to {100 * self.high:.0f})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ Row = list[str | float | None]
 
 
 def two_factors(campaign: Campaign, system: str, rule: str) -> tuple[list[str], list[Row]]:
-    """Heads and rows: who chose the labels, who learns from them, and how many trajectories last at the hottest."""
+    """Heads and rows: who chose the labels, who learns from them, and the percentage that lasts where it is hottest."""
     heads = ["who chose", "seeds", *(f"learnt by {learner}" for learner in LEARNERS)]
     rows: list[Row] = []
     for driver in campaign.drivers(system):
@@ -23,18 +23,16 @@ def two_factors(campaign: Campaign, system: str, rule: str) -> tuple[list[str], 
     return heads, rows
 
 
-def survivals(campaign: Campaign, system: str) -> tuple[list[str], list[Row]]:
-    """Heads and rows: trajectories that last on each driver's own potential, before and after, by each set of rules."""
-    settings = campaign.grid.systems[system].survival
-    kelvin = [f"{temperature:g}" for temperature in settings.ends.temperatures]
-    heads = ["who chose", "rules", *(f"{t} K, {when}" for t in kelvin for when in ("before", "after"))]
+def survivals(campaign: Campaign, system: str, rule: str) -> tuple[list[str], list[Row]]:
+    """Heads and rows: trajectories that last on each driver's own potential, before and after, in percent."""
+    kelvin = [f"{temperature:g}" for temperature in campaign.grid.systems[system].survival.ends.temperatures]
+    heads = ["who chose", *(f"{t} K, {when}" for t in kelvin for when in ("before", "after"))]
     rows: list[Row] = []
     for driver in campaign.drivers(system):
-        for rule in settings.rules:
-            bands = [
-                campaign.band(system, driver, OWN, rule, last=last, kelvin=t) for t in kelvin for last in (False, True)
-            ]
-            rows.append([label(driver), rule, *map(str, bands)])
+        bands = [
+            campaign.band(system, driver, OWN, rule, last=last, kelvin=t) for t in kelvin for last in (False, True)
+        ]
+        rows.append([label(driver), *map(str, bands)])
     return heads, rows
 
 

@@ -17,8 +17,6 @@ PAPER = ("ensemble", "mve", "evidential", "gmm")
 ALL = "all four"  # questions about the uncertainty
 SETS: Mapping[str, tuple[str, ...]] = {
     ALL: UNCERTAINTY,
-    "order and detection": ("order", "detection"),
-    "size and likelihood": ("size", "likelihood"),
     **{question: (question,) for question in UNCERTAINTY},
 }
 """Measure -> questions whose ranks are averaged. The rulings rest on the first; the others show what hangs on it."""
@@ -26,7 +24,12 @@ SETS: Mapping[str, tuple[str, ...]] = {
 PLACE, PERCENT, AREA, FRACTION = 1.0, 0.05, 0.02, 0.1
 MARGINS = (
     ("a difference in rank", PLACE, "one place", "with less, fewer than one of all methods stands between the two"),
-    ("a ratio of force errors", PERCENT, "5 %", "less than what another seed does to the error of one network"),
+    (
+        "a ratio of force errors",
+        PERCENT,
+        "5 %",
+        "about what two seeds of one network differ by, on the system where they differ least",
+    ),
     ("a miscalibration area", AREA, "0.02", "error bars that are all 6 % too small have that much"),
     ("a fraction of trajectories", FRACTION, "0.1", "of 32 trajectories of one potential, three: less is their luck"),
 )

@@ -44,17 +44,17 @@ def training_hours(results: Results) -> float:
     return total / 3600
 
 
-def errors(results: Results) -> tuple[list[str], list[list[str | float | None]]]:
-    """Heads and rows: each split, where it lies, and the force MAE of each method there in meV/Å, over seeds."""
-    heads = ["system", "split", "lies", "times the test error", *(label(m) for m in results.grid.methods)]
-    rows: list[list[str | float | None]] = []
-    for system in results.systems:
-        times = results.novelty(system)
-        for split in results.splits(system):
-            found = np.median(results.values("MAE", system, split), axis=0)
-            ratio = float(np.median(times[split])) if times else None
-            rows.append([system, split, results.domains[system][split], ratio, *map(float, found)])
-    return heads, rows
+def errors(results: Results, system: str) -> tuple[list[str], list[list[str | float | None]]]:
+    """Heads and rows: the force MAE of each method on each split in meV/Å, the median over seeds.
+
+    With each split stands the error of the plain network there, as a multiple of that on the test set.
+    """
+    times = {split: float(np.median(found)) for split, found in results.novelty(system).items()}
+    splits = results.splits(system)
+    found = {split: np.median(results.values("MAE", system, split), axis=0) for split in splits}
+    heads = ["method", *(f"{split} ({times[split]:.1f} ×)" if split in times else split for split in splits)]
+    names = results.grid.methods
+    return heads, [[label(m), *(float(found[split][k]) for split in splits)] for k, m in enumerate(names)]
 
 
 def domains_in_words(results: Results) -> str:
@@ -195,7 +195,10 @@ def _ruling(found: Finding, system: str) -> str:
 
 def in_turn(found: Finding) -> str:
     """One conclusion with its test, and what was found on each system."""
-    each = [f"- *{s}*: **{_ruling(found, s)}**. {found.evidence.get(s, '')}".rstrip() for s in found.rulings]
+    each = []
+    for system in found.rulings:
+        contrasts = found.evidence.get(system, "").split("; ")
+        each.append("\n  - ".join([f"- *{system}*: **{_ruling(found, system)}**.", *filter(None, contrasts)]))
     general = counted(found.rulings) if found.rulings else "undecided: no seeds"
     return "\n".join([f"**{found.claim}**\n\n*Test.* {found.test}\n", *each, f"\n*Ruling:* {general}."])
 

@@ -133,7 +133,7 @@ def no_winner(answers: Answers) -> tuple[Ruling, str]:
         sweeping += [method] if level and ahead else []
     told = [f"{label(m)} in {len(w)} of {len(asked)} (first: {w[0]})" for m, w in beaten.items() if w]
     ruling: Ruling = "contradicted" if sweeping else "upheld" if all(beaten.values()) else "undecided"
-    return ruling, f"Beaten: {'; '.join(told) or 'none'}."
+    return ruling, f"Beaten: {', '.join(told) or 'none'}."
 
 
 NO_WINNER = (

@@ -48,6 +48,7 @@ def contrast_text(
 ) -> str:
     """Estimate, interval, p value and outcome of one contrast, `turned` where it was asked the other way round.
 
+    Where it is undecided, with the difference that would be found in four of five repetitions.
     `ratio`: of errors, as a change of the MAE in percent.
     """
     sign = -scale if turned else scale
@@ -55,9 +56,13 @@ def contrast_text(
     if ratio:
         middle, low, high = (100 * float(np.expm1(-number)) for number in numbers)
         numbers, unit = [middle, high, low], " %"
-    digits = 0 if unit else 1
+    digits, reach = 0 if unit else 1, scale * found.detectable
+    if ratio:
+        reach = -100 * float(np.expm1(-found.detectable))
     middle, low, high = (signed(number, digits) for number in numbers)
     span = f" ({low} to {high})" if np.isfinite(numbers).all() else ""
-    outcome = TURNED.get(found.outcome, found.outcome) if turned else found.outcome
+    outcome: str = TURNED.get(found.outcome, found.outcome) if turned else found.outcome
+    if outcome == "undecided" and np.isfinite(reach):
+        outcome = f"undecided ({reach:.{digits}f}{unit} would be found)"
     who = f"{label(method)} against {label(rival)}" + (f" {where}" if where else "")
     return f"{who}: {middle}{unit}{span}, {outcome}, {p_text(found.p_value)}"
