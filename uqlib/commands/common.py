@@ -71,7 +71,7 @@ def find_splits(arguments: argparse.Namespace) -> Dataset:
     Test structures that lack what others have are left out, which is said: they cannot be scored.
     """
     data = find_data(arguments, arguments.data)
-    refuse_unlabelled(data, "--data")
+    refuse_unlabelled(data, "--data", _labels(arguments))
     if not data.splits:
         data = _divided(data, arguments)
     if not {"train", "valid"} <= set(data.splits):
@@ -91,6 +91,11 @@ def find_splits(arguments: argparse.Namespace) -> Dataset:
             splits[name] = tuple(index for index in chosen if labelled[index])
             print(f"{name}: {len(splits[name])} of {len(chosen)} structures have {what} and are scored")
     return data if splits == data.splits else replace(data, splits=splits)
+
+
+def _labels(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """What the training asks for."""
+    return ("energy", "forces", *(["stress"] if (getattr(arguments, "stress_weight", None) or 0) > 0 else []))
 
 
 def _divided(data: Dataset, arguments: argparse.Namespace) -> Dataset:
