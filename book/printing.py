@@ -54,7 +54,8 @@ def document(site: Path, parts: list[tuple[str, list[str]]]) -> str:
     front, rest = names[0], names[1:]
     index = _contents(parts, articles)
     body = [str(articles[front]), index, *(str(articles[name]) for name in rest)]
-    title = loaded[front].title.get_text(strip=True) if loaded[front].title else ""
+    head = loaded[front].title
+    title = head.get_text(strip=True) if head else ""
     return (
         f'<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>'
         f"{_styles(loaded, site)}<style>{STYLE}</style>{MATHJAX}"

@@ -86,8 +86,11 @@ def requirements() -> str:
 
 
 def download(folder: Path) -> int:
-    """Fetch the packages into `wheels`, for the system and the Python that this runs on. Returns pip's exit status."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder / "wheels")]
+    """Fetch the packages into `wheels`, for the system and the Python that this runs on. Returns pip's exit status.
+
+    What is published as source alone is built here: in the room, without network, pip could not.
+    """
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder / "wheels")]
     done = subprocess.run([*command, "-r", "requirements.txt"], cwd=folder, check=False)
     if done.returncode:
         print("pip could not download the packages; without --wheels the rest is made", file=sys.stderr)

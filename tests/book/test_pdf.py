@@ -42,7 +42,7 @@ def test_the_document_has_the_chapters_in_order_and_its_links_lead_somewhere(sou
     titles = [h1.get_text().rstrip("#") for h1 in soup.find_all("h1")]
     chapters = [notebooks.title(name) for name in notebooks.chapter_names()]
     assert [title for title in titles if title in chapters] == chapters
-    places = {node["id"] for node in soup.select("[id]")}
+    places = {str(node["id"]) for node in soup.select("[id]")}
     targets = [str(link["href"])[1:] for link in soup.select('a[href^="#"]')]
     assert len(targets) > 300
     assert [each for each in targets if each not in places] == []

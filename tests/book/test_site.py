@@ -256,6 +256,24 @@ def test_questions_become_buttons(name: str, page: Page, address: str) -> None:
         assert quiz.locator("details").evaluate("(fold) => fold.open")
 
 
+@pytest.mark.parametrize("name", sorted({*WITH_VIEWERS[:2], *WITH_NGLVIEW[:1], *pages_with('class="live"')}))
+def test_without_scripts_still_pictures_stand(name: str, browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/{name}", wait_until="load")
+    stills = page.locator(".uqv-still, .live-still")
+    assert stills.count()
+    for still in stills.all():
+        if still.locator("xpath=ancestor::*[contains(@class, 'dropdown')]").count():
+            continue  # a solution's, which is folded
+        still.scroll_into_view_if_needed()
+        box = still.bounding_box()
+        assert box
+        assert box["width"] > 100
+        assert box["height"] > 60
+    context.close()
+
+
 def test_no_page_names_a_repository_that_nobody_knows() -> None:
     assert pages_with("OWNER/REPOSITORY") == []
 

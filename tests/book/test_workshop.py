@@ -105,6 +105,35 @@ def test_a_folder_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "teacher/teaching").is_dir()
 
 
+BACKEND = """
+import zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    info = "from_source-1.0.dist-info"
+    name = "from_source-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr("from_source.py", "x = 1")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: from-source\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
+
+def test_a_package_that_is_published_as_source_can_be_installed_without_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    build = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (source / "pyproject.toml").write_text(f'[build-system]\n{build}[project]\nname = "from-source"\nversion = "1.0"\n')
+    (source / "backend.py").write_text(BACKEND)
+    (tmp_path / "requirements.txt").write_text(f"{source}\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert workshop.download(tmp_path) == 0
+    assert [path.name for path in (tmp_path / "wheels").iterdir()] == ["from_source-1.0-py3-none-any.whl"]
+
+
 def test_what_students_install_is_pinned_as_in_the_lock() -> None:
     lock = (notebooks.ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins = [line.split(";")[0].strip() for line in workshop.requirements().splitlines() if "==" in line]
