@@ -13,6 +13,7 @@ import torch
 
 from uqlib import calibration
 from uqlib.calibration import Recalibrated, recipe
+from uqlib.calibration.maps import Affine
 from uqlib.loops import shelf
 from uqlib.loops.shelf import Shelved
 from uqlib.methods import LastLayer
@@ -101,6 +102,20 @@ def test_a_map_of_energies_is_of_energies_per_atom(factor: int) -> None:
     again = found(prediction, data.batch())
     assert again.energy_uncertainty is not None
     torch.testing.assert_close(again.energy_uncertainty.double(), 0.1 * atoms, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_a_map_with_an_offset_is_applied_to_each_atom(count: int) -> None:
+    """sigma² = u² + 0.01 of an atom: of a structure, sigma is not as large as if it were one atom."""
+    data = Dataset(name="a", atoms=(samples.label(ase.Atoms(f"H{count}", np.arange(count)[:, None] * [1.5, 0, 0])),))
+    found = calibration.Calibrator(
+        kind="affine", unit="eV/Å", forces={0: Affine(slope=1.0, offset=0.0)}, energy=Affine(slope=1.0, offset=0.01),
+        level=None, data="a", structures=1, groups=1,
+    )  # fmt: skip
+    prediction = calibration_input(data, torch.zeros(1, dtype=torch.float64), torch.tensor([0.3], dtype=torch.float64))
+    said = found(prediction, data.batch()).energy_uncertainty
+    assert said is not None
+    assert float(said) == pytest.approx(count * ((0.3 / count) ** 2 + 0.01) ** 0.5)
 
 
 def calibration_input(data: Dataset, errors: torch.Tensor, uncertainty: torch.Tensor) -> Any:

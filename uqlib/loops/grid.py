@@ -11,6 +11,8 @@ from uqlib.loops.recipes import recipe
 from uqlib.loops.settings import POOL, Driver, System
 from uqlib.study.cells import chosen
 
+LATER = {"stress_weight": 0.0}
+"""Fields that came later, with what they say where they say nothing new: cells of before stay what they were."""
 VERSION = 1  # of what a cell holds: with another, older cells are stale
 
 
@@ -85,6 +87,7 @@ def plain(value: Any) -> Any:
     """
     if is_dataclass(value) and not isinstance(value, type):
         content = {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.compare}
+        content = {name: found for name, found in content.items() if name not in LATER or found != LATER[name]}
         return {"kind": type(value).__name__} | content
     if isinstance(value, Mapping):
         return {str(key): plain(found) for key, found in value.items()}
