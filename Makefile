@@ -9,7 +9,7 @@ WHEELS ?=
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test chapter serve workshop slides pdf stills audit format check repository lock clean distclean
+.PHONY: help book test chapter serve workshop slides pdf stills mutants audit format check repository lock clean distclean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ pdf: $(INSTALLED) ## the built site as one PDF, in _build/pdf; needs Chromium or
 
 stills: $(INSTALLED) ## still pictures of the live figures, made anew; needs Chromium or Chrome
 	@$(BIN)/python book/stills.py
+
+mutants: $(INSTALLED) ## half an hour: one plausible bug planted at a time; the tests must notice each
+	@$(BIN)/python -m scripts.checks.mutants
 
 audit: $(INSTALLED) ## hours: the chapters as other machines and other seeds have them, or one: make audit NAME=painn
 	@$(BIN)/python book/audit.py $(if $(NAME),--only $(NAME))

@@ -16,12 +16,11 @@ OpenBLAS and numpy, and share a sum out among other numbers of threads. It canno
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import platform
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from typing import Any
 import audited
 import execute
 import notebooks
+
+from uqlib.common.processes import worker_pool
 
 RESULTS = execute.BUILD / "audit"
 ELSEWHERE = notebooks.ROOT / "book" / "elsewhere"
@@ -107,15 +108,12 @@ def run_all(chapters: list[str], variants: list[str], jobs: int) -> None:
     execute.fonts()  # once, before several runs want them
     machine = f"{_processor()}, {native[0]}, torch {native[2]}, {platform.system()}"
     todo = [each for each in todo if not _taken_from_the_book(*each, keys[each], machine)]
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
-    runs = {pool.submit(_run, *each, keys[each], machine): each for each in todo}
-    try:
+    with worker_pool(jobs) as pool:
+        runs = {pool.submit(_run, *each, keys[each], machine): each for each in todo}
         for number, run in enumerate(as_completed(runs), start=1):
             error = run.exception()
             line = f"{': '.join(runs[run])}: could not be run: {error!r}" if error else run.result()
             print(f"[{number}/{len(todo)}] {line}", flush=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _taken_from_the_book(variant: str, chapter: str, key: str, machine: str) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from uqlib.commands import COMMANDS, command
@@ -34,7 +38,8 @@ The book that explains all this is built by `make book`, in the folder that this
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    """Run one command. Returns the exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 terminated."""
+    _plain_streams()
     given = sys.argv[1:] if argv is None else list(argv)
     try:
         parser = _parser(given)
@@ -43,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     arguments = parser.parse_args(given)
     try:
-        with warnings.catch_warnings():
+        with _told_to_end(), warnings.catch_warnings():
             warnings.simplefilter("always", DataWarning)
             warnings.showwarning = _show(warnings.showwarning)
             return arguments.run(arguments) or 0
@@ -52,8 +57,56 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if arguments.verbose:
             traceback.print_exc()
-        print(f"uqlib: {_in_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, Stop) else 130 if isinstance(error, KeyboardInterrupt) else 1
+        told = f"interrupted; {_remedy(arguments)}" if isinstance(error, KeyboardInterrupt) else _in_one_line(error)
+        print(f"uqlib: {told}", file=sys.stderr)
+        return 143 if isinstance(error, Terminated) else 130 if isinstance(error, KeyboardInterrupt) else _status(error)
+
+
+class Terminated(KeyboardInterrupt):
+    """Asked to end by the system, as by a batch queue whose time is up."""
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM ends like an interrupt from the keyboard: what is done is kept, and helpers are ended."""
+
+    def end(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _plain_streams() -> None:
+    """Let no letter stop a command that a terminal or a file cannot show, and no closed stream."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before we came
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as we live
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _remedy(arguments: argparse.Namespace) -> str:
+    """How an interrupted command is taken up, in words of its own options."""
+    if arguments.command in ("study", "loops"):
+        return "what is done is kept, and the same command continues where it was"
+    if getattr(arguments, "checkpoints", None) is not None:
+        return f"the same command continues from {arguments.checkpoints}"
+    return (
+        "with --checkpoints FOLDER it could be continued" if hasattr(arguments, "checkpoints") else "nothing was kept"
+    )
+
+
+def _status(error: BaseException) -> int:
+    return 2 if isinstance(error, Stop) else 1
 
 
 def _is_foreseen(error: BaseException) -> bool:
@@ -78,13 +131,11 @@ def _parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
         module = command(name)
         one = commands.add_parser(name, parents=[common], help=module.HELP)
         module.add_options(one)
-        one.set_defaults(run=module.run)
+        one.set_defaults(run=module.run, command=name)
     return parser
 
 
 def _in_one_line(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; with --checkpoints, the same command continues where it was"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return in_words_of_the_command_line(" ".join(text.split())) or type(error).__name__
 

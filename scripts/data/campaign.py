@@ -28,6 +28,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from scripts.data.cards import CardText, write_cards
+from uqlib.common import storage
+from uqlib.common.owner import waiting_for
 from uqlib.common.processes import worker_pool
 from uqlib.oracles import LabelResult, Oracle, geometry_digest, label_many
 
@@ -124,13 +126,7 @@ class LabelLog:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` with `text`: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    storage.write_atomically(path, text.encode())
 
 
 def tag(atoms: Atoms, *, split: str, source: str, group: str, **more: float | str) -> Atoms:
@@ -180,9 +176,14 @@ class Campaign:
     def planned(self) -> list[Atoms]:
         """The plan, made now if it does not exist; read back from disk either way, so that every run sees the same."""
         if not self.plan_file.exists():
+            with waiting_for(self.plan_file):
+                self._plan()
+        return read_frames(self.plan_file)
+
+    def _plan(self) -> None:
+        if not self.plan_file.exists():  # another process may have made it, while this one waited
             frames = without_duplicates(self.plan(self.seed))
             write_atomically(self.plan_file, "".join(frame_text(atoms) for atoms in frames))
-        return read_frames(self.plan_file)
 
     def labels(self) -> dict[str, Atoms]:
         """Every label there is, published or only logged, by fingerprint."""
@@ -214,7 +215,11 @@ class Campaign:
             log.close()
 
     def publish(self, frames: Sequence[Atoms]) -> None:
-        """Write the labelled part of the plan, split by split in plan order, then the cards."""
+        """Write the labelled part of the plan, split by split in plan order, then the cards. One process at a time."""
+        with waiting_for(self.log_file.with_suffix(".published")):
+            self._publish(frames)
+
+    def _publish(self, frames: Sequence[Atoms]) -> None:
         known = self.labels()
         splits: dict[str, list[Atoms]] = {}
         for atoms in frames:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import ase
 
+from uqlib.common.json_files import read_json
+
+RECORD, REMEDY = "a record of a generation", "delete it, and it is made again"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
@@ -39,12 +43,11 @@ class Generation:
     def read(cls, path: Path) -> Generation:
         """Raises ValueError naming the file if it is no record of a generation."""
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**plain, "failed": tuple(plain["failed"])})
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{path}: not a record of a generation ({error}); delete it, and it is made again"
-            ) from error
+            plain = read_json(path, RECORD, REMEDY, finite=False)  # a measure may have no value
+            measures = {name: float(value) for name, value in plain["measures"].items()}
+            return cls(**{**plain, "measures": measures, "failed": tuple(plain["failed"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: not {RECORD} ({error}); {REMEDY}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

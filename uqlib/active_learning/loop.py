@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import shutil
@@ -16,15 +17,19 @@ import numpy as np
 import torch
 
 from uqlib import calibration
-from uqlib.active_learning.history import Generation, History, generation_folder, predictor_path
+from uqlib.active_learning.history import REMEDY, Generation, History, generation_folder, predictor_path
 from uqlib.active_learning.labels import LabelStore, identity, rounded_copy
 from uqlib.active_learning.measures import Measure
 from uqlib.active_learning.proposals import Candidates, Proposal
+from uqlib.common.digest import digest_of
+from uqlib.common.json_files import read_json
+from uqlib.common.owner import owner_of
 from uqlib.common.storage import write_atomically
-from uqlib.networks.labels import label_or_nan
 from uqlib.oracles import Oracle
 from uqlib.prediction import Method, Predictor, placed
 from uqlib.structures.datasets import Dataset
+
+CANDIDATES = "a list of candidates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +83,31 @@ class ActiveLearning:
         ends the run early.
 
         Raises:
-            ValueError: `folder` holds another run (another recipe, seed, or starting data).
+            ValueError: `folder` holds another run (another recipe, seed, or starting data), or another process is at
+                work in it; a part of the recipe, or a measure, has no identity by which that could be told; a file of
+                the run is broken, which names it.
         """
         folder = Path(folder)
-        _claim(folder, {"recipe": _described(self), "seed": seed, "train": _named(train), "valid": _named(valid)})
-        store = LabelStore(folder / "labels" if label_folder is None else label_folder, self.oracle)
-        where = _device_of(self.method) if device is None else device
+        with owner_of(folder, "folder"):
+            _claim(folder, _identity(self, seed, train, valid))
+            where = _device_of(self.method) if device is None else device
+            store = LabelStore(folder / "labels" if label_folder is None else label_folder, self.oracle)
+            return self._run(train, valid, seed, folder, store, measures or {}, executor, progress, device, where)
+
+    def _run(
+        self,
+        train: Dataset,
+        valid: Dataset,
+        seed: int,
+        folder: Path,
+        store: LabelStore,
+        measures: Mapping[str, Measure],
+        executor: Executor | None,
+        progress: bool,
+        device: str | torch.device | None,
+        where: str | torch.device | None,
+    ) -> History:
+        measured_by = {name: digest_of(measure, f"measures: {name!r}") for name, measure in measures.items()}
         generations: list[Generation] = []
         added: list[tuple[ase.Atoms, ...]] = []
         for number in range(self.generations + 1):
@@ -97,8 +121,9 @@ class ActiveLearning:
             else:
                 candidates, failed = Candidates(structures=[], counts={}), ()
             record = generation_folder(folder, number) / "record.json"
-            if not record.exists():
-                measured = {name: float(measure(predictor)) for name, measure in (measures or {}).items()}
+            by = record.with_name("measured_by.json")
+            if not (record.exists() and by.exists()) or read_json(by, "a record", REMEDY) != measured_by:
+                measured = {name: float(measure(predictor)) for name, measure in measures.items()}
                 done = Generation(
                     number=number,
                     train=len(train),
@@ -109,6 +134,7 @@ class ActiveLearning:
                     failed=failed,
                 )
                 write_atomically(record, done.to_json().encode())
+                write_atomically(by, (json.dumps(measured_by, indent=2) + "\n").encode())
             generations.append(Generation.read(record))
             write_atomically(folder / "log.txt", ("\n".join(map(str, generations)) + "\n").encode())
             if number < self.generations:
@@ -145,8 +171,12 @@ class ActiveLearning:
             found = self.propose.candidates(predictor, train, number=self.labels, seed=derived_seed(seed, number, 1))
             frames = [_geometry(atoms) for atoms in found.structures]
             write_atomically(path, json.dumps({"counts": dict(found.counts), "structures": frames}).encode())
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return Candidates(structures=[ase.Atoms(**frame) for frame in plain["structures"]], counts=plain["counts"])
+        plain = read_json(path, CANDIDATES, REMEDY)
+        try:
+            structures = [ase.Atoms(**frame) for frame in plain["structures"]]
+            return Candidates(structures=structures, counts=dict(plain["counts"]))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{path}: not {CANDIDATES} ({type(error).__name__}: {error}); {REMEDY}") from error
 
     def _grown(self, train: Dataset, valid: Dataset, new: Sequence[ase.Atoms]) -> tuple[Dataset, Dataset]:
         chosen = [int((k + 1) * self.valid_share) > int(k * self.valid_share) for k in range(len(new))]
@@ -191,31 +221,35 @@ def derived_seed(seed: int, number: int, purpose: int) -> int:
     return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1)[0])
 
 
-def _described(recipe: ActiveLearning) -> str:
-    """The recipe in words, without what does not change its result."""
+def _identity(recipe: ActiveLearning, seed: int, train: Dataset, valid: Dataset) -> dict[str, str | int]:
+    """What decides a run, in digests of all that counts. Raises ValueError as `digest_of`."""
     method = _changed(recipe.method, checkpoints=None)
-    return repr(
-        (method, identity(recipe.oracle), recipe.propose, recipe.generations, recipe.labels, recipe.valid_share)
-    )
+    oracle = identity(recipe.oracle)
+    rest = (recipe.generations, recipe.labels, recipe.valid_share)
+    return {
+        "seed": seed,
+        "recipe": digest_of([digest_of(method, "method"), digest_of(recipe.propose, "propose"), rest]),
+        "oracle": hashlib.sha256(oracle.encode()).hexdigest(),
+        "train": digest_of(train, "train"),
+        "valid": digest_of(valid, "valid"),
+    }
 
 
-def _named(data: Dataset) -> str:
-    """What tells one set of starting data from another."""
-    positions = sum(float(np.abs(frame.positions).sum()) for frame in data.atoms)
-    energies = float(label_or_nan(data, "energy")[data.known("energy")].sum())
-    return f"{len(data)} structures, positions {positions:.6f}, energies {energies:.6f}"
-
-
-def _claim(folder: Path, run: dict[str, object]) -> None:
+def _claim(folder: Path, run: dict[str, str | int]) -> None:
     """Write what the folder is for, or check that it is for this."""
     path = folder / "run.json"
     if not path.exists():
         write_atomically(path, (json.dumps(run, indent=2) + "\n").encode())
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [key for key in run if before.get(key) != run[key]]
-    for key in changed:
+    before = read_json(path, "a record of a run", "give this run a folder of its own")
+    if not isinstance(before, dict) or not run.keys() <= before.keys():
         raise ValueError(
-            f"folder: {folder} holds a run with another {key} ({before.get(key)}), now {run[key]}; give this one a "
-            "folder of its own"
+            f"folder: {folder} holds a run of an older uqlib, or none: {path} does not say enough to know what it was; "
+            "give this one a folder of its own"
+        )
+    if changed := [key for key in run if before[key] != run[key]]:
+        seeds = f" ({before['seed']}), now {seed}" if (seed := run["seed"]) != before["seed"] else ""
+        raise ValueError(
+            f"folder: {folder} holds a run with another {', another '.join(changed)}{seeds}; give this one a folder of "
+            "its own"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,8 @@ class Calibrated:
     def save(self, path: str | Path) -> None:
         """The maps and, in the same file, what the predictor saves; errors as `storage.save`."""
         predictor: Any = self.predictor
-        with tempfile.TemporaryDirectory() as folder:
-            inner = Path(folder) / "predictor.uq"
+        with storage.own_folder("calibrated") as folder:
+            inner = folder / "predictor.uq"
             predictor.save(inner)
             content = inner.read_bytes()
         payload = {
@@ -95,17 +94,18 @@ class Calibrated:
     def load(cls, path: str | Path, *, model: OtherNetwork | None = None) -> Calibrated:
         """What `save` wrote, `model` as in `methods.load`; errors as `storage.load`."""
         payload = storage.load(path, kind=KIND)
-        with tempfile.TemporaryDirectory() as folder:
-            inner = Path(folder) / "predictor.uq"
-            inner.write_bytes(payload["predictor"].numpy().tobytes())
-            # `methods` stands lower and knows nothing of calibration; one calibration may lie on another.
-            predictor = load(inner, model=model)
-        plain = payload["calibrator"]
-        maps = {
-            "forces": {number: _from_plain(found) for number, found in plain["forces"].items()},
-            **{name: _from_plain(plain.get(name)) for name in ("energy", "stress")},  # no stress in files of before
-        }
-        return cls(predictor, Calibrator(**{**plain, **maps}))
+        with storage.content_of(path):
+            with storage.own_folder("calibrated") as folder:
+                inner = folder / "predictor.uq"
+                inner.write_bytes(payload["predictor"].numpy().tobytes())
+                # `methods` stands lower and knows nothing of calibration; one calibration may lie on another.
+                predictor = load(inner, model=model)
+            plain = payload["calibrator"]
+            maps = {
+                "forces": {number: _from_plain(found) for number, found in plain["forces"].items()},
+                **{name: _from_plain(plain.get(name)) for name in ("energy", "stress")},  # no stress in files of before
+            }
+            return cls(predictor, Calibrator(**{**plain, **maps}))
 
 
 PLAIN = ("kind", "unit", "level", "data", "structures", "groups", "known")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from uqlib.commands.common import check_place
 from uqlib.common.processes import worker_pool
 from uqlib.study.running import Done
 
@@ -42,6 +43,7 @@ def make(grid: Any, run: Callable[..., Done], out: str, command: str, arguments:
     if arguments.scheduler and arguments.workers != 1:
         raise ValueError("--workers: the workers of a scheduler are its own; leave one of the two options out")
     folder = arguments.out or Path(out)
+    check_place(folder / "cell.json")
     only = "".join(f" '{pattern}'" for pattern in arguments.only)
     command += f" --only{only}" if only else ""
     with executor_of(arguments.scheduler, arguments.workers) as executor:

@@ -135,10 +135,10 @@ def device_of(arguments: argparse.Namespace) -> torch.device:
         raise Stop(f"--{error}") from error
 
 
-def check_place(path: Path) -> None:
-    """Better now than after an hour of training."""
+def check_place(path: Path, option: str = "--out") -> None:
+    """Whether a file can be written there, under which option it was asked for: now, not after an hour of training."""
     if path.is_dir():
-        raise Stop(f"--out: {path} is a folder, expected the name of a file")
+        raise Stop(f"{option}: {path} is a folder, expected the name of a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise Stop(f"--out: cannot write into {folder}")
+        raise Stop(f"{option}: cannot write into {folder}")

@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     """`train`: fit, save if asked, and score on every split that was not trained on."""
     if arguments.out is not None:
         check_place(arguments.out)
+    if arguments.checkpoints is not None:
+        check_place(arguments.checkpoints / "network.ckpt", "--checkpoints")
     data = find_splits(arguments)
     method = recipe_of(arguments)
     predictor: Any = method.fit(data["train"], data["valid"], seed=arguments.seed)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from uqlib.common.schema import check_names, check_seeds
 from uqlib.loops.recipes import recipe
 from uqlib.loops.settings import POOL, Driver, System
 from uqlib.study.cells import chosen
@@ -27,7 +28,10 @@ class Grid:
     def __post_init__(self) -> None:
         if not (self.systems and self.drivers):
             raise ValueError("systems, drivers: each needs at least one entry")
+        check_names(self.systems, "systems")
+        check_names(self.drivers, "drivers")
         for system in self.systems.values():
+            check_seeds(system.seeds, f"systems.{system.name}.seeds")
             if missing := {d.proposal for d in self.drivers.values()} - {*system.proposals, POOL}:
                 raise ValueError(f"systems.{system.name}.proposals: has no {sorted(missing)}, which drivers ask for")
 

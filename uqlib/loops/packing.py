@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from uqlib.active_learning.labels import REMEDY
+from uqlib.common.json_files import parse_json, read_json
 from uqlib.common.storage import write_atomically
 
 ORACLE = "oracle"
@@ -18,7 +20,7 @@ def pack(folder: Path, file: Path) -> int:
     """
     found = _read(file)
     for path in folder.glob("*.json"):
-        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        found[path.stem] = read_json(path, "a label", REMEDY)
     if not found:
         return 0
     lines, oracle = [], None
@@ -43,13 +45,17 @@ def unpack(file: Path, folder: Path) -> int:
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     """Name -> label. Raises ValueError for a file that is none."""
     found, oracle = {}, None
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        label = json.loads(line)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    for number, line in enumerate(lines, start=1):
+        label = parse_json(line, f"{file}, line {number}", "a label", "restore the file from git")
+        if not isinstance(label, dict):
+            raise ValueError(f"{file}, line {number}: not a label; restore the file from git")
         if "name" not in label:
             oracle = label.get(ORACLE)
             continue
         if oracle is None:
             raise ValueError(f"{file}: labels before a line that names their oracle; it is not a file of labels")
         name = label.pop("name")
-        found[name] = {ORACLE: oracle, "cell": None, "stress": None, **label}
+        absent = ("cell", "stress") if "error" in label else ("cell", "energy", "forces", "stress")
+        found[name] = {ORACLE: oracle, **label, **{key: None for key in absent if key not in label}}
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from uqlib.common.schema import Name, Positive, Seed, Strict, build, check_options, checked, read_toml
 from uqlib.dynamics import BondLengths, ClosestContact, Coordination, ShortestDistance
 from uqlib.loops.grid import Grid
 from uqlib.loops.rules import AllDistances
 from uqlib.loops.settings import PROPOSALS, Barrier, Driver, Sample, Start, Survival, System, Watched, Where
+from uqlib.methods import METHODS
+from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Settings
 from uqlib.oracles import CP2KOracle, PySCFOracle, VashishtaOracle
 from uqlib.structures import datasets
@@ -27,7 +30,6 @@ RULES = {
     "closest contact": ClosestContact,
     "coordination": Coordination,
 }
-Built = TypeVar("Built")
 
 
 def load_grid(path: str | Path = DEFAULT) -> Grid:
@@ -38,62 +40,96 @@ def load_grid(path: str | Path = DEFAULT) -> Grid:
     path = Path(path)
     if path.suffix != ".toml" or not path.is_file():
         raise ValueError(f"grid: got {str(path)!r}, expected a .toml file such as {DEFAULT}")
+    table = read_toml(path)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-        _only(found, "", {"learners", "systems", "drivers"})
-        drivers = {
-            name: build(Driver, {"name": name, **table}, f"drivers.{name}") for name, table in found["drivers"].items()
-        }
-        systems = {name: _system(name, table) for name, table in found["systems"].items()}
-        return Grid(name=path.stem, systems=systems, drivers=drivers, learners=found["learners"])
-    except (ValueError, TypeError, AttributeError, tomllib.TOMLDecodeError) as error:
+        found = checked(_File, table)
+        drivers = {name: _driver(name, entry) for name, entry in found.drivers.items()}
+        systems = {name: _system(name, entry) for name, entry in found.systems.items()}
+        return Grid(name=path.stem, systems=systems, drivers=drivers, learners=found.learners)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _system(name: str, table: Mapping[str, Any]) -> System:
+Table = dict[str, Any]
+
+
+class _Start(Strict):
+    train: Table
+    valid: Table
+
+
+class _System(Strict):
+    """A table `[systems.NAME]`; what is a table in it goes to a class of its own."""
+
+    data: str
+    oracle: Table
+    seeds: tuple[Seed, ...]
+    generations: Positive
+    labels: Positive
+    first: Annotated[int, Field(ge=0)] = 0
+    start: _Start
+    network: Table
+    training: Table
+    proposals: dict[str, Table]
+    judged: dict[str, Annotated[int, Field(ge=0)]]
+    survival: Table
+    barrier: Table | None = None
+
+
+class _File(Strict):
+    """The whole file."""
+
+    learners: Annotated[int, Field(ge=2)]
+    systems: dict[Name, _System]
+    drivers: dict[Name, Table]
+
+
+def _driver(name: str, table: Table) -> Driver:
+    where = f"drivers.{name}"
+    found = build(Driver, {"name": name, **table}, where)
+    check_options(METHODS[found.method], found.options, f"{where}.options")
+    if found.proposal in PROPOSALS:
+        check_options(PROPOSALS[found.proposal], found.proposal_options, f"{where}.proposal_options")
+    return found
+
+
+def _system(name: str, table: _System) -> System:
     where = f"systems.{name}"
-    known = {f.name for f in fields(System)} - {"name"}
-    _only(table, where, known, optional={"barrier", "first"})
-    found: dict[str, Any] = {"first": 0, **table, "name": name, "seeds": tuple(table["seeds"])}
-    found["oracle"] = _chosen(ORACLES, table["oracle"], f"{where}.oracle")
-    found["training"] = build(Settings, table["training"], f"{where}.training")
-    _only(table["start"], f"{where}.start", {"train", "valid"})
-    starts = {split: build(Sample, sample, f"{where}.start.{split}") for split, sample in table["start"].items()}
-    found["start"] = Start(**starts)
-    _only(table["proposals"], f"{where}.proposals", set(PROPOSALS), optional=set(PROPOSALS))
+    found: dict[str, Any] = {key: getattr(table, key) for key in type(table).model_fields}
+    found["oracle"] = _chosen(ORACLES, table.oracle, f"{where}.oracle")
+    found["training"] = build(Settings, table.training, f"{where}.training")
+    found["start"] = Start(
+        train=build(Sample, table.start.train, f"{where}.start.train"),
+        valid=build(Sample, table.start.valid, f"{where}.start.valid"),
+    )
+    check_options(PaiNN, table.network, f"{where}.network")
+    if unknown := sorted(set(table.proposals) - set(PROPOSALS)):
+        raise ValueError(f"{where}.proposals: got the entries {unknown}, expected some of {sorted(PROPOSALS)}")
     found["proposals"] = {
-        kind: build(PROPOSALS[kind], options, f"{where}.proposals.{kind}")
-        for kind, options in table["proposals"].items()
+        kind: build(PROPOSALS[kind], options, f"{where}.proposals.{kind}") for kind, options in table.proposals.items()
     }
-    found["survival"] = _survival(table["survival"], f"{where}.survival")
-    if "barrier" in table:
-        found["barrier"] = build(Barrier, table["barrier"], f"{where}.barrier")
-    return System(**found)
+    found["survival"] = _survival(table.survival, f"{where}.survival")
+    if table.barrier is not None:
+        found["barrier"] = build(Barrier, table.barrier, f"{where}.barrier")
+    return System(name=name, **found)
 
 
-def _survival(table: Mapping[str, Any], where: str) -> Survival:
+def _survival(table: Table, where: str) -> Survival:
     found = dict(table)
     for name, kind in {"rest": Where, "ends": Watched, "between": Watched, "learners": Watched}.items():
         if name in table:
             found[name] = build(kind, table[name], f"{where}.{name}")
+    rules = checked(_Rules, {"rules": table.get("rules", {})}, where).rules
     found["rules"] = {
-        name: tuple(_chosen(RULES, rule, f"{where}.rules.{name}") for rule in rules)
-        for name, rules in table.get("rules", {}).items()
+        name: tuple(_chosen(RULES, rule, f"{where}.rules.{name}") for rule in some) for name, some in rules.items()
     }
     if not found["rules"] or not all(found["rules"].values()):
         raise ValueError(f"{where}.rules: expected at least one set of at least one rule")
     return build(Survival, found, where)
 
 
-def build(kind: type[Built], table: Mapping[str, Any], where: str) -> Built:
-    """An object of the dataclass `kind` from a table that names its fields, lists as tuples. Raises ValueError."""
-    known = fields(kind)  # pyright: ignore[reportArgumentType]
-    optional = {f.name for f in known if f.default is not MISSING or f.default_factory is not MISSING}
-    _only(table, where, {f.name for f in known}, optional=optional)
-    try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error
+class _Rules(Strict):
+    rules: dict[str, tuple[Table, ...]]
 
 
 def _chosen(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str) -> Any:
@@ -103,12 +139,3 @@ def _chosen(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str) -> A
     if kind not in kinds:
         raise ValueError(f"{where}.kind: got {kind!r}, expected one of {sorted(kinds)}")
     return build(kinds[kind], options, where)
-
-
-def _only(table: Mapping[str, Any], where: str, known: set[str], *, optional: set[str] | None = None) -> None:
-    """Refuse a table with other entries than these, or without some."""
-    name = where or "the file"
-    if unknown := sorted(set(table) - known):
-        raise ValueError(f"{name}: got the entries {unknown}, expected some of {sorted(known)}")
-    if missing := sorted(known - (optional or set()) - set(table)):
-        raise ValueError(f"{name}: has no entry {missing}")

@@ -12,6 +12,7 @@ import ase
 import numpy as np
 
 from uqlib.active_learning import FromPool, Proposal
+from uqlib.active_learning.labels import name_of
 from uqlib.active_learning.proposals import Candidates
 from uqlib.calibration import Recalibrated
 from uqlib.loops.settings import POOL, Driver, System
@@ -71,15 +72,17 @@ class Diary:
         return round(sum(seconds for word, seconds in map(json.loads, lines) if word == what), 3)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class TimedOracle:
     """An oracle whose labels are rounded to `DIGITS`, which keeps files small, and timed."""
 
     oracle: Oracle
     diary: Diary = field(compare=False)
 
-    def __repr__(self) -> str:
-        return f"{self.oracle!r} to 1e-{DIGITS}"
+    @property
+    def label_name(self) -> str:
+        """What its labels are called: those of the oracle, rounded."""
+        return f"{name_of(self.oracle)} to 1e-{DIGITS}"
 
     @property
     def version(self) -> str:

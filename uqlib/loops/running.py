@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from uqlib.common import storage
+from uqlib.common.owner import owner_of
 from uqlib.loops.grid import Grid, Unit
 from uqlib.loops.packing import pack, unpack
 from uqlib.loops.unit import do_unit, label_folder, unit_folder
 from uqlib.study import cells
-from uqlib.study.cells import SCRATCH, Cell, Done, as_text, digest, do_all, tell_stale
+from uqlib.study.cells import REMEDY, SCRATCH, Cell, Done, as_text, digest, do_all, tell_stale
 from uqlib.study.grid import data_digest
 
 
@@ -47,9 +49,16 @@ def run(
 
     Raises:
         StudyError: loops failed; their first errors are named. All others are done and kept.
-        ValueError: as `Grid.units`.
+        ValueError: as `Grid.units`; `folder` holds files that are no cells, or another process is at work in it.
     """
     folder = Path(folder)
+    with owner_of(folder, "folder"):
+        return _run(grid, folder, executor, only, {"command": command, "threads": threads, "device": device}, progress)
+
+
+def _run(
+    grid: Grid, folder: Path, executor: Executor | None, only: Sequence[str], options: dict[str, Any], progress: bool
+) -> Done:
     scratch = (folder / SCRATCH).absolute()
     units, kept, stale = what_is_left(grid, folder, only)
     tell_stale(stale)
@@ -65,9 +74,8 @@ def run(
         shutil.rmtree(unit_folder(scratch, unit), ignore_errors=True)
         return 1
 
-    options = {"scratch": scratch, "command": command, "threads": threads, "device": device}
     made = do_all(
-        [(unit, partial(do_unit, unit, **options)) for unit in units],
+        [(unit, partial(do_unit, unit, scratch=scratch, **options)) for unit in units],
         keep,
         executor=executor,
         kept=kept,
@@ -84,6 +92,8 @@ def what_is_left(grid: Grid, folder: Path, only: Sequence[str] = ()) -> tuple[li
     data = {name: data_digest(system.load(), system.splits) for name, system in grid.systems.items()}
 
     def fresh(unit: Unit, cell: Cell) -> bool:
+        if not {"digest", "data_digest"} <= set(cell):
+            raise ValueError(f"{cell_path(folder, unit)}: not a cell of the loops; {REMEDY}")
         return (cell["digest"], cell["data_digest"]) == (digest(unit.identity()), data[unit.system])
 
     return cells.what_is_left([(unit, cell_path(folder, unit)) for unit in grid.units(only)], fresh)

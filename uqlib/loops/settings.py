@@ -156,6 +156,10 @@ class System:
     survival: Survival
     barrier: Barrier | None = None
 
+    def __post_init__(self) -> None:
+        if learnt := sorted({"train", "valid"} & set(self.judged)):
+            raise ValueError(f"systems.{self.name}.judged: got {learnt[0]!r}, which is learnt from; expected others")
+
     def load(self) -> Dataset:
         """The data. Raises ValueError where they lack a split that is named."""
         data = datasets.load(self.data)

@@ -64,7 +64,8 @@ def _loaded(path: str | Path, model: OtherNetwork | None) -> Predictor:
     if kind not in FITTED:
         raise ValueError(f"{path}: got a file of kind {kind!r}, expected a fitted method: {sorted(FITTED)}")
     if model is None:
-        return FITTED[kind].load(path)
+        with storage.content_of(path):
+            return FITTED[kind].load(path)
     if kind not in AROUND_ANY:
         raise ValueError(f"model: got one, but this file holds all of its network, of kind {kind!r}; leave it out")
     return FITTED[kind].load(path, model=model)

@@ -76,8 +76,10 @@ class Report:
     def to_markdown(self) -> str:
         """The table in GitHub's Markdown, title above, notes below."""
         header = ["metric", *self._header(), "ideal"]
-        lines = as_markdown([header, *([cell.strip() for cell in row] for _, row in self._table())])
-        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"{note}  " for note in self.notes)]).rstrip()
+        rows = [header, *([cell.strip() for cell in row] for _, row in self._table())]
+        lines = as_markdown([[plain_markdown(cell) for cell in row] for row in rows])
+        notes = (f"{plain_markdown(note)}  " for note in self.notes)
+        return "\n".join([f"**{plain_markdown(self.title)}**", "", *lines, "", *notes]).rstrip()
 
     def _repr_html_(self) -> str:
         head = "".join(f'<th style="{CELL}">{escape(cell)}</th>' for cell in ("", *self._header(), "ideal"))
@@ -116,3 +118,8 @@ def _cell(name: str, column: Scores) -> str:
     value = column.values.get(name)
     unit = METRICS[name].unit
     return "–" if value is None else f"{value} {column.unit}" if unit == "same" else f"{value}"
+
+
+def plain_markdown(text: str) -> str:
+    """Text that stays text in a table of Markdown: no tag, no new column, no new line."""
+    return " ".join(escape(text, quote=False).replace("|", "\\|").split())

@@ -8,22 +8,22 @@ killed continues where it was and ends with the same weights as one that was not
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from uqlib.common import storage
+from uqlib.common.digest import digest_of
+from uqlib.common.owner import waiting_for
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.labels import check_labels, label_or_nan, learnable
+from uqlib.networks.labels import check_labels, learnable
 from uqlib.networks.losses import EnergyForceLoss, Labelled, Loss, labels_of, stress_errors
 from uqlib.networks.memory import PREDICTING, pieces_of
 from uqlib.networks.origin import origin
@@ -92,27 +92,38 @@ def train(
     `seed` fixes the shuffling; the initial weights come with the model. `before_step` is called with the network in
     training and the number of steps done, and may change the network (dropout). `evaluator` makes what the loss sees.
     With `checkpoint`, a file that is written as training goes and read when it exists: a finished training is then
-    returned at once, an interrupted one is continued. Raises ValueError when that file belongs to another training,
-    and FloatingPointError when the loss is no longer a number.
+    returned at once, an interrupted one is continued. A second process with the same file waits for the first. Raises
+    ValueError when that file belongs to another training, or when the loss, or what else is called, has no identity by
+    which that could be told; FloatingPointError when the loss is no longer a number.
     """
     loss, settings = loss or EnergyForceLoss(), settings or Settings()
     run = _Run(
         model, train, valid, seed=seed, loss=loss, settings=settings, before_step=before_step, evaluator=evaluator
     )
-    checkpoint = None if checkpoint is None else Path(checkpoint)
-    if checkpoint is not None and checkpoint.exists():
-        run.restore(storage.load(checkpoint, kind="training"), checkpoint)
-    saved = time.monotonic()
-    bar = tqdm(total=settings.epochs, initial=run.epoch, desc=label, disable=not progress, unit="epoch", leave=False)
-    with bar:
-        while not run.finished:
-            latest = run.one_epoch()
-            bar.update()
-            bar.set_postfix_str(_in_brief(latest))
-            if checkpoint is not None and (run.finished or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
-                storage.save(checkpoint, run.state(), kind="training")
-                saved = time.monotonic()
+    bar = tqdm(total=settings.epochs, desc=label, disable=not progress, unit="epoch", leave=False)
+    if checkpoint is None:
+        with bar:
+            _to_the_end(run, None, bar)
+    else:
+        checkpoint = Path(checkpoint)
+        run.identify()
+        with bar, waiting_for(checkpoint):
+            if checkpoint.exists():
+                run.restore(storage.load(checkpoint, kind="training"), checkpoint)
+            bar.update(run.epoch)
+            _to_the_end(run, checkpoint, bar)
     return Trained(model=run.best_model(), history=run.history)
+
+
+def _to_the_end(run: _Run, checkpoint: Path | None, bar: Any) -> None:
+    saved = time.monotonic()
+    while not run.finished:
+        latest = run.one_epoch()
+        bar.update()
+        bar.set_postfix_str(_in_brief(latest))
+        if checkpoint is not None and (run.finished or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
+            storage.save(checkpoint, run.state(), kind="training")
+            saved = time.monotonic()
 
 
 def _in_brief(epoch: dict[str, float]) -> str:
@@ -151,14 +162,21 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.best_loss, self.best_epoch, self.last_drop, self.steps = float("inf"), -1, 0, 0
         self.finished = False
+        self.seed = seed
+        self.identity: dict[str, Any] = {}
+
+    def identify(self) -> None:
+        """Find out what tells this training from others; a checkpoint needs it. Raises ValueError as `digest_of`."""
         self.identity = {
-            "recipe": model.recipe,
-            "settings": asdict(settings),
-            "loss": repr(loss),
-            "seed": seed,
-            "train": _fingerprint(train, self.labels),
-            "valid": _fingerprint(valid, self.labels),
-            "weights": _digest(weight.detach().cpu().numpy() for weight in model.parameters()),
+            "recipe": self.model.recipe,
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "loss": digest_of(self.loss, "loss"),
+            "before_step": digest_of(self.before_step, "before_step"),
+            "evaluator": digest_of(self.evaluate, "evaluator"),
+            "train": digest_of(self.train, "train"),
+            "valid": digest_of(self.valid, "valid"),
+            "weights": digest_of(dict(self.model.state_dict()), "model"),
         }
 
     @property
@@ -273,14 +291,3 @@ class _Run:
         self.shuffling.set_state(state["shuffling"])
         self.history = state["history"]
         self.best_loss, self.best_epoch, self.last_drop, self.steps, self.finished = state["numbers"]
-
-
-def _fingerprint(data: Dataset, labels: Sequence[str]) -> str:
-    """What tells other data, or the same in another order, from those that a checkpoint was made with."""
-    parts = [a for f in data.atoms for a in (f.numbers, f.positions, np.asarray(f.cell), f.pbc)]
-    learnt = ("energy", "forces", *(["stress"] if "stress" in labels else []))
-    return _digest([*parts, *(label_or_nan(data, label) for label in learnt)])
-
-
-def _digest(arrays: Iterable[np.ndarray]) -> str:
-    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from uqlib.common.programs import run_program
+from uqlib.common.storage import own_folder
 from uqlib.oracles.cp2k_input import COARSE, COARSE_GRID, FINE, INPUT, KIND
 from uqlib.oracles.labelling import OracleError, check_geometry, labelled_copy
 from uqlib.structures.units import EV_PER_ANGSTROM3_PER_GPA, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, EV_PER_HARTREE
@@ -133,19 +134,13 @@ class CP2KOracle:
         if self.data_directory is not None:
             environment["CP2K_DATA_DIR"] = self.data_directory
         command = self.command()
-        with tempfile.TemporaryDirectory(prefix="cp2k-") as folder:
+        with own_folder("cp2k") as folder:
             # A guess that has not settled is a guess still: only the second run is asked whether it converged.
             for text in (self.guess_text(atoms), self.input_text(atoms)):
                 Path(folder, "label.inp").write_text(text, encoding="utf-8")
                 try:
-                    done = subprocess.run(
-                        [*command, "label.inp"],
-                        cwd=folder,
-                        env=environment,
-                        capture_output=True,
-                        text=True,
-                        timeout=self.timeout,
-                        check=False,
+                    done = run_program(
+                        [*command, "label.inp"], folder=folder, environment=environment, timeout=self.timeout
                     )
                 except subprocess.TimeoutExpired as error:
                     raise OracleError(f"CP2K took longer than timeout={self.timeout} s", atoms) from error

@@ -7,11 +7,13 @@ rehearsals of what is then done with DFT.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
 
+from uqlib.common.programs import guarded
 from uqlib.oracles.labelling import check_geometry, labelled_copy
 
 POTENTIAL = "SiO.1990.vashishta"
@@ -31,7 +33,7 @@ class VashishtaOracle:
 
         path = potential_file()
         calculator = LAMMPS(
-            command=self.program,
+            command=shlex.join(guarded([self.program])),  # which ends with us
             files=[str(path)],
             specorder=["Si", "O"],
             pair_style="vashishta",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ase
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from uqlib.structures.bounds import check_unpacked, real_numbers, whole_numbers
 from uqlib.structures.units import ANGSTROM_PER, EV_PER, factor, force_factor
 
 # What archives call things: rMD17 and QM7 style, MD17's one-letter keys, Si-ZEO22.
+BROKEN = "not a numpy archive of plain arrays, or cut short"
 KEYS = {
     "kinds": ("nuclear_charges", "atomic_numbers", "numbers", "z", "symbols"),
     "positions": ("coords", "positions", "R"),
@@ -52,14 +55,17 @@ def read_npz(
     energy, length = factor(energy_unit, EV_PER, "energy_unit"), factor(length_unit, ANGSTROM_PER, "length_unit")
     force = energy / length if forces_unit is None else force_factor(forces_unit)
     arrays = dict(_arrays(Path(path), keys or {}))
-    if arrays["energies"].ndim == 2 and arrays["energies"].shape[1] == 1:
-        arrays["energies"] = arrays["energies"][:, 0]
-    count, size = len(arrays["energies"]), len(arrays["kinds"])
-    wanted = {"positions": (count, size, 3), "forces": (count, size, 3), "cells": (count, 3, 3)}
-    for name, shape in wanted.items():
-        if name in arrays and arrays[name].shape != shape:
-            raise ValueError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")
-    kinds = arrays["kinds"].tolist()
+    arrays["energies"] = arrays["energies"].reshape(-1)
+    count = len(arrays["energies"])
+    kinds: Any = arrays["kinds"].tolist()
+    if arrays["kinds"].dtype.kind not in "US":
+        kinds = whole_numbers(arrays["kinds"], f"{path}: kinds")
+    try:
+        ase.Atoms(kinds)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: kinds: got {error}, expected symbols of elements or atomic numbers") from error
+    for name in arrays.keys() - {"kinds"}:
+        arrays[name] = real_numbers(arrays[name], f"{path}: {name}")
     return [
         labelled(
             kinds,
@@ -74,24 +80,63 @@ def read_npz(
 
 def left_over(path: Path, keys: Mapping[str, Sequence[str]]) -> list[str]:
     """Names of arrays that `read_npz` does not use and that might be labels or geometries, one entry a frame."""
-    arrays = _arrays(path, keys)
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        sized = {name: archive[name] for name in archive.files}
-    used = [
-        name
-        for name, value in sized.items()
-        if any(value.shape == a.shape and value.tobytes() == a.tobytes() for a in arrays.values())
+    with path.open("rb") as file:
+        shapes = _shapes(file, path)
+    chosen = _chosen(shapes, path, keys)
+    return [
+        n for n, found in shapes.items() if n not in chosen.values() and found[:1] == shapes[chosen["positions"]][:1]
     ]
-    return [n for n, v in sized.items() if n not in used and v.shape[:1] == arrays["positions"].shape[:1]]
 
 
 def _arrays(path: Path, given: Mapping[str, Sequence[str]]) -> Mapping[str, np.ndarray]:
+    with path.open("rb") as file:
+        shapes = _shapes(file, path)
+        chosen = _chosen(shapes, path, given)
+        try:
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[key] for name, key in chosen.items()}
+        except Exception as error:  # numpy and zlib let through what a broken file makes them stumble on
+            raise ValueError(f"{path}: {BROKEN} ({type(error).__name__}: {error})") from error
+
+
+def _chosen(shapes: Mapping[str, tuple[int, ...]], path: Path, given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What is needed -> the name that it has; refuses arrays that are missing or misshapen, before one is read."""
     names = {**KEYS, **{name: tuple(keys) for name, keys in given.items() if keys}}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: next((archive[key] for key in keys if key in archive), None) for name, keys in names.items()}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a numpy archive of plain arrays, or cut short ({error})") from error
+    found = {name: next((key for key in keys if key in shapes), None) for name, keys in names.items()}
     if missing := [name for name in ("kinds", "positions", "energies") if found[name] is None]:
         raise ValueError(f"{path}: has none of the arrays {[names[name] for name in missing]}")
-    return {name: value for name, value in found.items() if value is not None}
+    chosen = {name: key for name, key in found.items() if key is not None}
+    energies, kinds = shapes[chosen["energies"]], shapes[chosen["kinds"]]
+    if len(kinds) != 1:
+        raise ValueError(f"{path}: kinds has shape {kinds}, expected a list of the elements of one molecule")
+    if len(energies) not in (1, 2) or energies[1:] not in ((), (1,)):
+        raise ValueError(f"{path}: energies has shape {energies}, expected one number for each geometry")
+    count, size = energies[0], kinds[0]
+    for name, shape in {"positions": (count, size, 3), "forces": (count, size, 3), "cells": (count, 3, 3)}.items():
+        if name in chosen and shapes[chosen[name]] != shape:
+            raise ValueError(f"{path}: {name} has shape {shapes[chosen[name]]}, expected {shape}")
+    return chosen
+
+
+def _shapes(file: IO[bytes], path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape, as the archive says; refuses what it cannot hold, before memory is asked for."""
+    found = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                if not entry.filename.endswith(".npy"):
+                    continue
+                with archive.open(entry) as part:
+                    version = np.lib.format.read_magic(part)
+                    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                    shape, _, dtype = read[version](part)
+                if not dtype.hasobject and math.prod(shape) * dtype.itemsize > entry.file_size:
+                    raise ValueError(f"{entry.filename} says shape {shape}, which its {entry.file_size} bytes are not")
+                check_unpacked(entry.compress_size, entry.file_size, f"{path}: {entry.filename}")
+                found[entry.filename.removesuffix(".npy")] = shape
+    except Exception as error:  # of zip, of numpy's header, or of what was just refused
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {BROKEN} ({type(error).__name__}: {error})") from error
+    return found

@@ -6,6 +6,7 @@ and one structure is simply a batch with S = 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
-from vesin import NeighborList
+
+from uqlib.structures.bounds import half_list
 
 DEFAULT_CUTOFF = 5.0  # Å
 SHORTEST_DISTANCE = 0.1  # Å; closer than this is a mistake in the file, not chemistry
@@ -54,13 +56,13 @@ class Batch:
         """Structures from ASE, with labels where a calculator already holds them (nothing is computed).
 
         Where only some structures have a label it is nan for the others; with `labels=False` nobody looks for any.
-        Raises ValueError for no structures, no atoms, positions that are not finite, unknown elements, atoms
-        closer than 0.1 Å, flat cells, labels that are not finite or have another shape.
+        Raises ValueError for no structures, no atoms, positions that are not finite or have no end, more pairs than
+        memory holds, unknown elements, atoms closer than 0.1 Å, flat cells, labels that are not finite or misshapen.
         """
         frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
         if not frames:
             raise ValueError("atoms: got no structures, expected at least one; is the file or the split empty?")
-        if not cutoff > 0:
+        if not 0 < cutoff < math.inf:
             raise ValueError(f"cutoff: got {cutoff}, expected a positive distance in Å")
         for index, frame in enumerate(frames):
             _check_structure(frame, index)
@@ -188,11 +190,8 @@ def _pairs_of_structure(points: np.ndarray, cell: np.ndarray, cutoff: float, ind
 
     The search gives each pair once; writing it down from both sides makes `reverse` known without a search.
     """
-    if not np.isfinite(points).all():
-        raise ValueError(f"positions of structure {index}: got values that are not finite, expected numbers in Å")
     periodic = np.abs(cell).sum(axis=1) > 0
-    search = NeighborList(cutoff=cutoff, full_list=False)
-    i, j, shift, distance = search.compute(points=points, box=cell, periodic=periodic, quantities="ijSd")
+    i, j, shift, distance = half_list(points, cell, periodic, cutoff, f"positions of structure {index}")
     if len(distance) and distance.min() < SHORTEST_DISTANCE:
         worst = int(distance.argmin())
         raise ValueError(

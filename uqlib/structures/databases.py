@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def read(path: Path, options: Options) -> list[ase.Atoms]:
             metadata = dict(database.metadata or {})
             rows = list(database.select())
             frames = [_frame(row) for row in rows]
-    except (sqlite3.Error, ValueError, KeyError, TypeError, OSError, AttributeError, AssertionError) as error:
+    except Exception as error:  # sqlite, JSON and ASE raise whatever a broken file makes them stumble on
         raise ValueError(f"{path}: not an ASE database, or cut short ({type(error).__name__}: {error})") from error
     units = metadata.get("_property_unit_dict") or {}
     length = metadata.get("_distance_unit")

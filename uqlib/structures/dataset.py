@@ -52,6 +52,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.atoms)
 
+    def identity(self) -> tuple[Any, ...]:
+        """What tells it from other data, for `digest_of`: structures with labels in their order, splits, E0."""
+        return self.atoms, {name: tuple(map(int, chosen)) for name, chosen in self.splits.items()}, self.E0
+
     def __getitem__(self, split: str) -> Dataset:
         if split not in self.splits:
             raise KeyError(f"split: got {split!r}, {self.name!r} has {sorted(self.splits) or 'no splits'}")

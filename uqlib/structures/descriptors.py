@@ -15,7 +15,8 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
-from vesin import NeighborList
+
+from uqlib.structures.bounds import full_list
 
 
 def inverse_distances(frames: Sequence[Atoms]) -> NDArray[np.float64]:
@@ -248,12 +249,10 @@ def _neighbours(
             raise ValueError(f"element: got {symbol!r}, expected a symbol such as 'Si'")
     if not longest > 0:
         raise ValueError(f"longest: got {longest} Å, expected a positive length")
-    search = NeighborList(cutoff=longest, full_list=True)
     found = []
-    for atoms in frames:
-        i, j, vectors = search.compute(
-            points=atoms.positions, box=atoms.cell.array, periodic=atoms.pbc.tolist(), quantities="ijD"
-        )
+    for number, atoms in enumerate(frames):
+        cell = atoms.cell.array * atoms.pbc[:, None]
+        i, j, vectors = full_list(atoms.positions, cell, atoms.pbc, longest, f"frames: structure {number}")
         wanted = _is(atoms, first)[i] & _is(atoms, second)[j]
         found.append((i[wanted].astype(np.int64), vectors[wanted]))
     return found

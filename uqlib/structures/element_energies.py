@@ -105,6 +105,7 @@ def open_question(frames: Sequence[ase.Atoms], E0: Mapping[int, float]) -> str:
     if not found.undetermined:
         return ""
     apart = [chemical_symbols[z] for k, z in enumerate(elements) if np.abs(found.doubt[k]).max() > 0]
+    apart = apart or [chemical_symbols[z] for z in elements]  # numbers so large that the doubt is lost in them
     formulas = sorted({frame.symbols.formula.reduce()[0].format("hill") for frame in frames})
     shown = ", ".join(formulas[:3]) + (f" and {len(formulas) - 3} more" if len(formulas) > 3 else "")
     return (

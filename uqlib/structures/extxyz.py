@@ -7,7 +7,9 @@ first; then ASE reads what they say.
 from __future__ import annotations
 
 import io
+import lzma
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ from pathlib import Path
 import ase
 import ase.io.extxyz
 
+from uqlib.structures.bounds import unpacked
 from uqlib.structures.keys import looks_like_label, meaning
+
+ABOVE = 1000  # lines that say how many digits a number of the file has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,8 @@ def read(path: Path, opened: Callable[[Path], io.BufferedIOBase]) -> Found:
     """All frames of a file that `opened` opens as bytes. Raises ValueError, with the line, for what belongs to none."""
     try:
         with opened(path) as file:
-            text = file.read().decode("utf-8-sig")
-    except (UnicodeDecodeError, EOFError, OSError) as error:
+            text = unpacked(file, path.stat().st_size, str(path)).decode("utf-8-sig")
+    except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path}: not extended XYZ, or cut short ({type(error).__name__}: {error})") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     try:
@@ -66,7 +71,7 @@ def _pieces(lines: list[str]) -> list[tuple[int, int]]:
             at += 1
             continue
         count = lines[at].split()
-        if len(count) != 1 or not count[0].isdecimal() or int(count[0]) < 1:
+        if len(count) != 1 or not re.fullmatch(r"0*[1-9][0-9]{0,8}", count[0]):
             raise ValueError(f"line {at + 1}: expected the number of atoms of a frame, got {lines[at][:60]!r}")
         stop = at + 2 + int(count[0])
         if stop > len(lines) or (stop == len(lines) and not lines[-1].strip()):
@@ -96,19 +101,36 @@ def _columns(header: str, line: int) -> int | None:
             raise ValueError(f"line {line}: {name} stands {times} times in the header of one frame")
     found = re.search(r"(?:^|\s)Properties\s*=\s*\"?([^\s\"]+)", header)
     if found is None:
+        if "Properties" in header and "=" in header:
+            raise ValueError(f"line {line}: its Properties cannot be told, expected Properties=species:S:1:...")
         return None
-    return sum(int(columns) for columns in found.group(1).split(":")[2::3] if columns.isdecimal())
+    columns = found.group(1).split(":")
+    if len(columns) % 3 or not all(re.fullmatch(r"[1-9][0-9]{0,5}", number) for number in columns[2::3]):
+        raise ValueError(f"line {line}: got Properties={found.group(1)[:80]}, expected name:type:columns, and again")
+    for name, kind in zip(columns[::3], columns[1::3], strict=True):
+        if name.lower() in ("numbers", "z", "atomic_numbers") and kind != "I":
+            raise ValueError(f"line {line}: got {name}:{kind}, expected whole atomic numbers, {name}:I:1")
+    return sum(map(int, columns[2::3]))
 
 
 def _check_end(text: str, lines: list[str]) -> list[str]:
     """A file that was cut inside its last number looks whole. Where the line before has more digits, it is refused."""
     if not text or text.endswith(("\n", "\r")):
         return []
-    last, before = lines[-1].split(), lines[-2].split() if len(lines) > 1 else []
-    digits = [len(words[-1].partition(".")[2]) if words else 0 for words in (last, before)]
-    if len(last) == len(before) and digits[0] < digits[1]:
-        raise ValueError(f"line {len(lines)}: the last number, {last[-1]}, has fewer digits than the one above it")
+    last, above = lines[-1].split(), [line.split() for line in lines[-ABOVE:-1]]
+    digits = _digits(last[-1]) if last else 0
+    others = [words[-1] for words in above if len(words) == len(last)] or last[2:-1]
+    if last and digits < max(map(_digits, others), default=0):
+        raise ValueError(
+            f"line {len(lines)}: the last number, {last[-1]}, has fewer digits than others, and the line does not end; "
+            "if the file is whole, end it with a line break"
+        )
     return ["it does not end with the end of a line: if it was cut, its last number is wrong"]
+
+
+def _digits(word: str) -> int:
+    """How many digits of a number stand behind its point."""
+    return len(re.split("[eEdD]", word.partition(".")[2])[0])
 
 
 def _parsed(path: Path, texts: list[str], pieces: list[tuple[int, int]]) -> list[ase.Atoms]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import ase
 
 from uqlib.structures import extxyz, keys, units_check
+from uqlib.structures.bounds import HIGHEST
 from uqlib.structures.keys import PLAIN, Options
 from uqlib.structures.notices import say
 from uqlib.structures.readers import OPENERS, Reader, breaks_off, endings, opened, read_file, reader_for
@@ -53,6 +54,9 @@ def read_frames(path: str | Path, options: Options) -> tuple[list[ase.Atoms], Re
                 skipped.append((shown, f"no ASE database ({type(error).__name__})"))
                 continue
             raise
+        for index, frame in enumerate(found):
+            if len(odd := frame.numbers[(frame.numbers < 0) | (frame.numbers > HIGHEST)]):
+                raise ValueError(f"{file}, frame {index}: got the atomic number {odd[0]}, of no element; mend the file")
         group = _group(Path(shown), taken)
         for frame in found:
             frame.info.setdefault("group", group)

@@ -14,6 +14,7 @@ import ase
 import numpy as np
 
 from uqlib.structures.arrays import KEYS
+from uqlib.structures.bounds import check_unpacked, real_numbers, whole_numbers
 from uqlib.structures.keys import Options, meaning
 from uqlib.structures.units import ANGSTROM_PER, EV_PER, factor, force_factor
 
@@ -34,6 +35,10 @@ def read(path: Path, options: Options) -> list[ase.Atoms]:
     frames: list[ase.Atoms] = []
     try:
         with h5py.File(path, "r") as file:
+            packed = path.stat().st_size
+            sizes: list[int] = []
+            file.visititems(lambda _, item: sizes.append(item.nbytes) if hasattr(item, "nbytes") else None)
+            check_unpacked(packed, sum(sizes), str(path))
             groups: list[tuple[str, Any]] = []
             file.visititems(lambda name, item: groups.append((name, item)) if hasattr(item, "keys") else None)
             for name, group in groups:
@@ -42,7 +47,7 @@ def read(path: Path, options: Options) -> list[ase.Atoms]:
     except (OSError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path}: not HDF5, or cut short ({type(error).__name__}: {error})") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     if not frames:
         raise ValueError(f"{path}: no group has atomic_numbers and {' or '.join(POSITIONS)}")
     return frames
@@ -53,8 +58,8 @@ def _molecule(name: str, group: Any, options: Options) -> list[ase.Atoms]:
     kinds = next((key for key in KEYS["kinds"] if key in group), None)
     if kinds is None:
         raise ValueError(f"{name}: has {place} but none of {KEYS['kinds']}")
-    numbers = np.asarray(group[kinds])
-    points = np.asarray(group[place], dtype=np.float64) * _unit(group[place], options, "length", name)
+    numbers = whole_numbers(group[kinds][()], f"{name}/{kinds}")
+    points = real_numbers(group[place][()], f"{name}/{place}") * _unit(group[place], options, "length", name)
     if points.ndim != 3 or points.shape[1:] != (len(numbers), 3):
         raise ValueError(f"{name}/{place}: has shape {points.shape}, expected (M, {len(numbers)}, 3)")
     known: dict[str, np.ndarray] = {}
@@ -65,7 +70,7 @@ def _molecule(name: str, group: Any, options: Options) -> list[ase.Atoms]:
         )
         if quantity in ("energy", "forces", "gradient") and group[key].shape[:1] == points.shape[:1]:
             kind = "energy" if quantity == "energy" else "force"
-            values = np.asarray(group[key], dtype=np.float64) * _unit(group[key], options, kind, name)
+            values = real_numbers(group[key][()], f"{name}/{key}") * _unit(group[key], options, kind, name)
             known[key if quantity != "gradient" else "forces"] = -values if quantity == "gradient" else values
         elif group[key].shape == points.shape[:1] and group[key].dtype.kind == "f":
             known[key] = np.asarray(group[key])  # not used, and listed as left over

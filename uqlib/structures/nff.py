@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from uqlib.common.storage import refuse_bomb
+from uqlib.structures.bounds import real_numbers, whole_numbers
 from uqlib.structures.units import EV_PER_KCAL_MOL
 
 EV_PER = {"kcal/mol": EV_PER_KCAL_MOL, "eV": 1.0}
@@ -49,12 +51,13 @@ def read(path: str | Path) -> list[ase.Atoms]:
 
 
 def _open(path: Path) -> Any:
-    content = io.BytesIO(path.read_bytes())  # from here on every error is one of the content
+    body = path.read_bytes()  # from here on every error is one of the content
     allowed: list = [(_NFFDataset, "nff.data.dataset.Dataset"), (_NFFDataset, "nff.data.Dataset")]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's, of pickles that it did not write
-            return torch.load(content, weights_only=True, map_location="cpu")
+            refuse_bomb(body)
+            return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: refused, it holds more than tensors and plain containers") from error
     except Exception as error:  # torch lets through whatever a broken file makes it stumble on, struct.error for one
@@ -62,16 +65,29 @@ def _open(path: Path) -> Any:
 
 
 def _frame(props: dict[str, Any], index: int, factor: float) -> ase.Atoms:
-    table = np.asarray(props["nxyz"][index], dtype=np.float64)
+    table = real_numbers(_plain(props["nxyz"][index], "nxyz"), "nxyz")
     if table.ndim != 2 or table.shape[1] != 4:
         raise ValueError(f"nxyz of structure {index} has shape {table.shape}, expected (N, 4)")
-    frame = ase.Atoms(numbers=table[:, 0].astype(int), positions=table[:, 1:])
-    results: dict[str, Any] = {"energy": float(props["energy"][index]) * factor}
+    frame = ase.Atoms(numbers=whole_numbers(table[:, 0], f"nxyz of structure {index}"), positions=table[:, 1:])
+    energy = real_numbers(_plain(props["energy"][index], "energy"), "energy")
+    results: dict[str, Any] = {"energy": energy.reshape(()).item() * factor}
     if "energy_grad" in props:
-        gradient = np.asarray(props["energy_grad"][index], dtype=np.float64)
+        gradient = real_numbers(_plain(props["energy_grad"][index], "energy_grad"), "energy_grad")
         if gradient.shape != (len(table), 3):
             raise ValueError(f"energy_grad of structure {index} has shape {gradient.shape}, expected {(len(table), 3)}")
         results["forces"] = -gradient * factor
     frame.calc = SinglePointCalculator(frame, **results)
     frame.info["group"] = str(int(props["geom_id"][index])) if "geom_id" in props else str(index)
     return frame
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A tensor, a number, or rows of numbers; lists in lists in lists can be longer than any memory."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    rows = value if isinstance(value, list | tuple) else [value]
+    for row in rows:
+        for one in row if isinstance(row, list | tuple) else [row]:
+            if not isinstance(one, int | float | np.generic) and not (isinstance(one, torch.Tensor) and one.ndim == 0):
+                raise ValueError(f"{name} holds a {type(one).__name__}, expected tensors or rows of numbers")
+    return value

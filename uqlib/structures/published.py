@@ -117,17 +117,13 @@ def fetch(file: RemoteFile, *, progress: bool = True) -> Path:
             ) from error
         if file.sha256 is None:
             _refuse_if_other(file, path, keep=False)
-    elif path.stat().st_size < 1e8:  # the one large archive was checked when it came
-        _refuse_if_other(file, path, keep=True)
+    _refuse_if_other(file, path, keep=True)
     return path
 
 
 def _refuse_if_other(file: RemoteFile, path: Path, *, keep: bool) -> None:
-    content = path.read_bytes()
-    if file.sha256 is not None:
-        found, expected = hashlib.sha256(content).hexdigest(), file.sha256
-    else:
-        found, expected = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), file.git_blob
+    known = file.sha256 is not None
+    found, expected = _hash_of(path, path.stat(), git=not known), file.sha256 if known else file.git_blob
     if found != expected:
         if not keep:
             path.unlink()
@@ -135,6 +131,21 @@ def _refuse_if_other(file: RemoteFile, path: Path, *, keep: bool) -> None:
             f"{path}: got hash {found}, expected {expected}; "
             + ("delete it, and it will be fetched again" if keep else "the file was not kept")
         )
+
+
+def _hash_of(path: Path, state: os.stat_result, *, git: bool) -> str:
+    """SHA-256 of a file, or git's SHA-1; once in a process, unless the file changed since."""
+    key = (path, state.st_size, state.st_mtime_ns, state.st_ino, git)
+    if key not in _hashes:
+        found = hashlib.sha1(b"blob %d\0" % state.st_size) if git else hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(1 << 24):
+                found.update(part)
+        _hashes[key] = found.hexdigest()
+    return _hashes[key]
+
+
+_hashes: dict[tuple[Any, ...], str] = {}
 
 
 def names() -> list[str]:
@@ -226,17 +237,30 @@ def _si_zeo22(framework: str, progress: bool) -> Published:
 def _extract(file: RemoteFile, members: list[str], progress: bool) -> dict[str, Path]:
     """The named members of a tar archive, each written whole or not at all beside the archive."""
     paths = {member: folder() / member for member in members}
-    missing = {member for member, path in paths.items() if not path.exists()}
+    missing = {member for member, path in paths.items() if not _is_as_extracted(path)}
     if missing:
         with tarfile.open(fetch(file, progress=progress)) as archive:
             for entry in archive:
                 stream = archive.extractfile(entry) if entry.name in missing else None
                 if stream is not None:
                     with stream:
-                        write_atomically(paths[entry.name], stream.read())
+                        content = stream.read()
+                    write_atomically(paths[entry.name], content)
+                    write_atomically(_sum_of(paths[entry.name]), hashlib.sha256(content).hexdigest().encode())
     if absent := [member for member, path in paths.items() if not path.exists()]:
         raise ValueError(f"{folder() / file.name}: has no {', '.join(absent)}")
     return paths
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
+
+
+def _is_as_extracted(path: Path) -> bool:
+    """Whether a member lies there with the hash that it had when it came out of its checked archive."""
+    if not (path.exists() and _sum_of(path).exists()):
+        return False
+    return _hash_of(path, path.stat(), git=False) == _sum_of(path).read_text(encoding="ascii", errors="replace").strip()
 
 
 def _si_zeo22_hashes() -> dict[str, str]:

@@ -10,8 +10,8 @@ import bz2
 import gzip
 import io
 import lzma
-import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ from pathlib import Path
 import ase
 import ase.io
 
+from uqlib.common.storage import own_folder
 from uqlib.structures import arrays, cp2k, databases, deepmd, extxyz, hdf5, nff
+from uqlib.structures.bounds import unpacked
 from uqlib.structures.keys import Options
 
 OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -145,7 +147,7 @@ def reader_for(path: Path) -> Reader | None:
     try:
         with opened(path) as file:
             start = file.read(START)
-    except (OSError, EOFError, lzma.LZMAError):
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
         return None
     return next((reader for reader in READERS if any(mark in start for mark in reader.marks)), None)
 
@@ -183,11 +185,11 @@ def read_file(path: Path, reader: Reader, options: Options) -> extxyz.Found:
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """The content of a compressed file as one that can be named, for as long as it is read."""
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / path.name[: -len(path.suffix)]
+    with own_folder("unpacked") as folder:
+        plain = folder / path.name[: -len(path.suffix)]
         try:
             with opened(path) as file:
-                plain.write_bytes(file.read())
-        except (OSError, EOFError, lzma.LZMAError) as error:
+                plain.write_bytes(unpacked(file, path.stat().st_size, str(path)))
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
             raise ValueError(f"{path}: cut short, or not compressed as it says ({error})") from error
         yield plain

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,10 +17,17 @@ from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+from uqlib.common.json_files import read_json
+
+AT_ONCE = 400  # units that are with the workers or wait for one; thousands of dask's are still few
+DIED, DEATHS = "KilledWorker", 5  # dask's name for it, and how often a unit may be tried again
 SCRATCH = "checkpoints"  # folder beside the cells, for what is under way
 Cell = dict[str, Any]
 Work = TypeVar("Work")
 Result = TypeVar("Result")
+
+
+REMEDY = "delete it, and run the same command again: it is made anew"
 
 
 class StudyError(RuntimeError):
@@ -52,18 +60,19 @@ def chosen(named: Mapping[str, Work], wanted: Sequence[str], form: str) -> list[
 
 
 def what_is_left(
-    cells: Sequence[tuple[Work, Path]], fresh: Callable[[Work, Cell], bool]
+    cells: Sequence[tuple[Work, Path]], fresh: Callable[[Work, Cell], bool], read: Callable[[Path], Cell] | None = None
 ) -> tuple[list[Work], int, list[Path]]:
     """Cells still to be made, how many there are already, and which of those to be made are there but stale.
 
     Args:
         cells: What each cell is of, and its file.
         fresh: Whether what is in the file is what would be made today.
+        read: Of a file; errors are raised. Plain JSON if None.
     """
     left, kept, stale = [], 0, []
     for work, path in cells:
         if path.exists():
-            if fresh(work, json.loads(path.read_text(encoding="utf-8"))):
+            if fresh(work, read_json(path, "a cell", REMEDY) if read is None else read(path)):
                 kept += 1
                 continue
             stale.append(path)
@@ -164,6 +173,33 @@ def _outcomes(
                 future.set_exception(error)
             yield work, future
         return
-    futures = {executor.submit(call): work for work, call in jobs}
-    for future in as_completed(futures):
-        yield futures[future], future
+    yield from _of_executor(jobs, executor)
+
+
+def _of_executor(
+    jobs: Sequence[tuple[Work, Callable[[], Result]]], executor: Executor
+) -> Iterator[tuple[Work, Future[Result]]]:
+    """As the workers do them; so many at a time are waited for that memory does not grow with the number of jobs.
+
+    An interrupt gives up what is not done, and yields what is. What a worker took along when it died is done again.
+    """
+    waiting = deque((job, 0) for job in jobs)
+    running: dict[Future[Result], tuple[tuple[Work, Callable[[], Result]], int]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                job, deaths = waiting.popleft()
+                running[executor.submit(job[1])] = (job, deaths)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, deaths = running.pop(future)
+                if type(future.exception()).__name__ == DIED and deaths < DEATHS:
+                    waiting.append((job, deaths + 1))
+                    continue
+                yield job[0], future
+    except KeyboardInterrupt:
+        for future in running:
+            future.cancel()
+        for future, (job, _) in running.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                yield job[0], future
+        raise

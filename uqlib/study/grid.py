@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,12 +12,23 @@ import numpy as np
 
 from uqlib import methods
 from uqlib.calibration import KINDS
+from uqlib.common.schema import (
+    build,
+    check_different,
+    check_names,
+    check_options,
+    check_seeds,
+    checked,
+    read_toml,
+)
 from uqlib.methods.shared.recipes import AfterTraining
+from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Settings
 from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
 from uqlib.study.cells import chosen
 from uqlib.study.drawing import complete, resplit, set_aside
+from uqlib.study.file_form import StudyFile, network_options
 
 FOLDER = datasets.DATA / "study"
 SCALES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
@@ -44,10 +54,15 @@ class System:
     source: Literal["own", "published"] = "own"  # of the data, as for `datasets.load`
 
     def __post_init__(self) -> None:
+        where = f"systems.{self.name}.regimes"
         if unknown := set(self.regimes) - set(REGIMES):
-            raise ValueError(f"systems.{self.name}.regimes: got {sorted(unknown)}, expected some of {REGIMES}")
-        if not any(self.regimes.values()):
-            raise ValueError(f"systems.{self.name}.regimes: names no split to score")
+            raise ValueError(f"{where}: got {sorted(unknown)}, expected some of {REGIMES}")
+        splits = tuple(split for found in self.regimes.values() for split in found)
+        if not splits:
+            raise ValueError(f"{where}: names no split to score")
+        if learnt := sorted({"train", "valid"} & set(splits)):
+            raise ValueError(f"{where}: got {learnt[0]!r}, which is learnt from; expected splits to be tested on")
+        check_different(splits, where)
         if not 0 < self.share <= 1:
             raise ValueError(f"systems.{self.name}.share: got {self.share}, expected a number above 0 and at most 1")
 
@@ -120,6 +135,9 @@ class Grid:
             raise ValueError(f"recalibration: got {self.recalibration!r}, expected one of {KINDS}")
         if not (self.methods and self.seeds and self.systems):
             raise ValueError("methods, seeds, systems: each needs at least one entry")
+        check_names(self.systems, "systems")
+        check_seeds(self.seeds, "seeds")
+        check_different(self.methods, "methods")
 
     def identity(self, system: str, method: str, seed: int) -> dict[str, Any]:
         """All that decides what a cell holds, as plain data; what is not here may change without a new training."""
@@ -208,29 +226,29 @@ def load_grid(scale: str | Path) -> Grid:
     path = FOLDER / f"{scale}.toml" if scale in SCALES else Path(scale)
     if path.suffix != ".toml" or not path.is_file():
         raise ValueError(f"scale: got {str(scale)!r}, expected one of {', '.join(SCALES)}, or a .toml file")
+    table = read_toml(path)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = checked(StudyFile, table)
         systems = {
             name: System(
                 name=name,
-                data=entry["data"],
-                training=Settings(**entry["training"]),
-                regimes={regime: tuple(splits) for regime, splits in entry["regimes"].items()},
-                network=entry.get("network", {}),
-                share=entry.get("share", 1.0),
-                source=entry.get("source", "own"),
+                data=entry.data,
+                training=build(Settings, entry.training, f"systems.{name}.training"),
+                regimes=entry.regimes,
+                network=network_options(entry.network, f"systems.{name}.network"),
+                share=entry.share,
+                source=entry.source,
             )
-            for name, entry in found["systems"].items()
+            for name, entry in found.systems.items()
         }
-        lists = {name: tuple(found[name]) for name in ("methods", "seeds")}
-        plain = {name: found[name] for name in ("recalibration", "resplit", "network")}
-        variants = {name: Variant(**entry) for name, entry in found.get("variants", {}).items()}
-        plain |= {"variants": variants, "calibration": found.get("calibration", 0.0)}
-    except KeyError as error:
-        raise ValueError(f"{path}: has no entry {error.args[0]!r}; see {FOLDER / 'teaching.toml'}") from error
-    except (TypeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    return Grid(scale=path.stem, systems=systems, **lists, **plain)
+        variants = {name: build(Variant, table, f"variants.{name}") for name, table in found.variants.items()}
+        for name, variant in variants.items():
+            check_options(PaiNN, variant.network, f"variants.{name}.network")
+        plain = {name: getattr(found, name) for name in ("methods", "seeds", "recalibration", "resplit", "calibration")}
+        network = network_options(found.network, "network")
+        return Grid(scale=path.stem, systems=systems, network=network, variants=variants, **plain)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; see {FOLDER / 'teaching.toml'}") from error
 
 
 def data_digest(data: Dataset, splits: Sequence[str]) -> str:
@@ -242,6 +260,11 @@ def data_digest(data: Dataset, splits: Sequence[str]) -> str:
 
 
 def bytes_of(data: Dataset) -> bytes:
-    """What tells other geometries or labels, or the same in another order, from these."""
+    """What tells other geometries or labels, or the same in another order, from these.
+
+    Not `digest_of`, since the cells that there are were named so. What they had no need of is added where it says more:
+    directions that are periodic or not against what the cell lets expect.
+    """
     frames = [array for frame in data.atoms for array in (frame.numbers, frame.positions, np.asarray(frame.cell))]
-    return b"".join(array.tobytes() for array in (*frames, data.energies, data.forces))
+    odd = [frame.pbc for frame in data.atoms if not np.array_equal(frame.pbc, np.asarray(frame.cell).any(axis=1))]
+    return b"".join(array.tobytes() for array in (*frames, data.energies, data.forces, *odd))

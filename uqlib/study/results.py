@@ -9,7 +9,6 @@ What lies *out of domain* is measured: splits on which the plain network makes l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.study.grid import FOLDER, Grid, load_grid
 from uqlib.study.running import Digests
 from uqlib.study.statistics import ranks, seed_interval
+from uqlib.study.stored import read_cell
 
 FEWEST_SEEDS = 3  # of a system that counts: with fewer, its luck would pass for a result
 INSIDE, OUTSIDE, EASIER = "in domain", "out of domain", "no harder than the test set"
@@ -188,7 +188,7 @@ def load_results(scale: str = "teaching", *, folder: str | Path | None = None, g
     digests, cells, stale = Digests(grid), {}, []
     for path in sorted(folder.glob("*/*/*.json")):
         try:
-            cell = json.loads(path.read_text(encoding="utf-8"))
+            cell = read_cell(path)
             key = (cell["system"], cell["seed"], cell["method"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a cell of the study ({error}); delete it and run the study again") from error

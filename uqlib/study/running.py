@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from uqlib.common import storage
+from uqlib.common.owner import owner_of
 from uqlib.study.cells import SCRATCH, Cell, Done, StudyError, as_text, digest, do_all, tell_stale, what_is_left
 from uqlib.study.drawing import recalibrating
 from uqlib.study.grid import Grid, Unit, data_digest
+from uqlib.study.stored import read_cell
 from uqlib.study.work import do_unit
 
 __all__ = ["Digests", "Done", "StudyError", "run"]
@@ -49,9 +51,16 @@ def run(
 
     Raises:
         StudyError: Units failed; their first errors are named. All others are done and kept.
-        ValueError: As `Grid.units`.
+        ValueError: As `Grid.units`; `folder` holds files that are no cells, or another process is at work in it.
     """
     folder = Path(folder)
+    with owner_of(folder, "folder"):
+        return _run(grid, folder, executor, only, {"command": command, "threads": threads, "device": device}, progress)
+
+
+def _run(
+    grid: Grid, folder: Path, executor: Executor | None, only: Sequence[str], options: dict[str, Any], progress: bool
+) -> Done:
     units, kept, stale = _what_is_left(grid, folder, only)
     tell_stale(stale)
 
@@ -62,7 +71,6 @@ def run(
         shutil.rmtree(_scratch(folder, unit), ignore_errors=True)
         return len(found)
 
-    options = {"command": command, "threads": threads, "device": device}
     made = do_all(
         [(u, partial(do_unit, u, scratch=_scratch(folder, u), **options)) for u in units],
         keep,
@@ -80,7 +88,7 @@ def _what_is_left(grid: Grid, folder: Path, only: Sequence[str]) -> tuple[list[U
     """Units with the methods that are still to be done; how many cells there are already; and those that are stale."""
     digests, units = Digests(grid), grid.units(only)
     every = [((unit, method), _path(folder, unit, method)) for unit in units for method in unit.methods]
-    left, kept, stale = what_is_left(every, lambda _, cell: digests.fresh(cell))
+    left, kept, stale = what_is_left(every, lambda _, cell: digests.fresh(cell), read_cell)
     missing = [replace(unit, methods=tuple(method for one, method in left if one is unit)) for unit in units]
     return [unit for unit in missing if unit.methods], kept, stale
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ class SingleNetwork:
     def labels(self) -> tuple[str, ...]:
         """Which of "energy", "forces" and "stress" it learns from."""
         return labels_of(self.loss)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, for `digest_of`: all fields but where checkpoints lie and which device works."""
+        counted = (each.name for each in fields(self) if each.compare and each.name != "checkpoints")
+        return {name: getattr(self, name) for name in counted}
 
     def untrained(
         self, train_set: Dataset, valid: Dataset, *, seed: int, heads: Mapping[str, int] | None = None
