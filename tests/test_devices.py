@@ -38,7 +38,7 @@ from uqlib.dynamics import (
     thermal_each,
 )
 from uqlib.interfaces import CalculatorCommittee, ForeignModel, UncertaintyCalculator
-from uqlib.methods import METHODS, GaussianMixture, LastLayer, NearestNeighbours
+from uqlib.methods import METHODS, GaussianMixture, LastLayer, NearestNeighbours, with_stress
 from uqlib.methods.shared.committee import Committee
 from uqlib.prediction import Prediction, placed, predict
 from uqlib.structures.batch import Batch
@@ -140,6 +140,24 @@ def test_every_method_goes_all_its_ways(gpu: None, name: str, tmp_path: Path) ->
     assert_alike(predict(loaded, test), predict(here, test))
     assert placed(there, device="cuda") is there
     assert there.to("cpu", torch.float64).dtype == there.to(dtype="float64", device="cpu").dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["ensemble", "mve", "evidential", "llpr", "shallow"])
+def test_stress_is_learnt_there_too(gpu: None, name: str) -> None:
+    data = samples.with_cells({"train": 8, "valid": 4, "test": 4})
+    found = []
+    for device in ("cpu", "cuda"):
+        recipe = with_stress(replace(RECIPES[name], device=device))  # pyright: ignore[reportArgumentType]
+        predictor = recipe.fit(data["train"], data["valid"], seed=2, progress=False)
+        said = predict(predictor, data["test"])
+        found.append((said, calibrate("scalar", said, data["test"])(said, data["test"].batch())))
+    for here, there in zip(*found, strict=True):
+        assert_alike(there, here)
+        assert here.stress_uncertainty is not None
+        assert there.stress_uncertainty is not None
+        torch.testing.assert_close(
+            there.stress_uncertainty, here.stress_uncertainty, rtol=5e-2, atol=2e-4, equal_nan=True
+        )
 
 
 @pytest.mark.parametrize("kind", ["scalar", "isotonic", "conformal"])
