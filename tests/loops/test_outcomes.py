@@ -15,6 +15,7 @@ from scipy.stats import beta
 from uqlib import methods
 from uqlib.loops import FOLDER, grid, load_campaign, load_grid, outcomes, tables
 from uqlib.loops.outcomes import ENSEMBLE, NETWORK, OWN, Campaign
+from uqlib.study import prose
 from uqlib.study.contests import PAPER, margin
 from uqlib.study.families import judge
 from uqlib.study.verdict import ROBUSTNESS
@@ -118,6 +119,19 @@ def test_bands_know_how_many_seeds_there_are() -> None:
         band = campaign.band("ammonia", "mve", OWN, "study", last=True)
         assert (band.value, band.high, band.seeds) == (1.0, 1.0, seeds)
         assert band.low == pytest.approx(beta.ppf(0.025, seeds, 1), abs=0.02)
+
+
+def test_one_seed_says_nothing_of_others() -> None:
+    band = made_up(dict.fromkeys(PAPER, 0), seeds=1, noise=0).band("ammonia", "gmm", OWN, "book", last=True)
+    assert (band.value, band.low, band.high) == (1.0, 0.0, 1.0)
+    assert str(band) == "100 (0 to 100)"
+
+
+def test_the_page_says_what_loops_could_have_found() -> None:
+    found = judge(outcomes.contrasts(made_up({"ensemble": 4, "mve": 28, "evidential": 20, "gmm": 16})), margin)
+    text = prose.family_in_words(found)
+    assert "- **ammonia loops**: 14 contrasts, 10 seeds; a difference of " in text
+    assert " % would be found in four of five repetitions" in text
 
 
 def test_the_other_tables() -> None:

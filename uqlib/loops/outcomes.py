@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from uqlib.dynamics import survival, survival_over_seeds
+from uqlib.dynamics import survival_over_seeds
 from uqlib.loops.grid import Grid, Unit
 from uqlib.loops.reading import FOLDER, load_grid
 from uqlib.loops.running import cell_path
@@ -90,13 +90,12 @@ class Campaign:
         runs = [
             _durations(self.watched(system, seed, driver, learner, last=last, kelvin=kelvin), rule) for seed in seeds
         ]
-        found = survival(*runs[0]) if len(runs) == 1 else survival_over_seeds(runs, seed=0)
-        return Band(
-            value=float(np.mean([1 - broken.mean() for _, broken in runs])),
-            low=float(found.low[-1]),
-            high=float(found.high[-1]),
-            seeds=len(seeds),
-        )
+        ends = (0.0, 1.0)  # what one potential does says nothing of those from other seeds
+        if len(runs) > 1:
+            found = survival_over_seeds(runs, seed=0)
+            ends = (float(found.low[-1]), float(found.high[-1]))
+        mean = float(np.mean([1 - broken.mean() for _, broken in runs]))
+        return Band(value=mean, low=ends[0], high=ends[1], seeds=len(seeds))
 
 
 def load_campaign(folder: str | Path = FOLDER, grid: Grid | None = None) -> Campaign:

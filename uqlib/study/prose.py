@@ -122,15 +122,13 @@ def family_in_words(found: Judged) -> str:
     """How many contrasts are judged at once, how many seeds they need, and what they could have found."""
     needed, told = seeds_needed(len(found)), []
     for name, contrasts in found.items():
+        ranked = [c.detectable for key, c in contrasts.items() if key.measure == ALL]
+        reach = float(np.median(ranked or [100 * c.detectable for c in contrasts.values()]))
+        size = f"{reach:.1f} places" if ranked else f"{reach:.0f} %"
+        words = f"a difference of {size} would be found in four of five repetitions, at the median"
         seeds = next(iter(contrasts.values())).seeds
-        ranked = [c for key, c in contrasts.items() if key.measure == ALL]
-        reach = float(np.median([c.detectable for c in ranked])) if ranked else np.inf
-        words = f"a difference of {reach:.1f} places would be found in four of five repetitions, at the median"
-        told.append(
-            f"- **{name}**: {len(contrasts)} contrasts, {seeds} seeds; "
-            + (words if np.isfinite(reach) else "no difference can be found" if seeds < needed else "of fractions")
-            + "."
-        )
+        words = words if np.isfinite(reach) else "no difference can be found"
+        told.append(f"- **{name}**: {len(contrasts)} contrasts, {seeds} seeds; {words}.")
     return (
         f"This page prints {sum(map(len, found.values()))} contrasts of {len(found)} experiments, and judges them as "
         f"one family. Each experiment has {5 / len(found):.2g} % of the 5 %, and needs at least {needed} seeds for "
