@@ -3,11 +3,12 @@
 `UncertaintyCalculator`: any predictor as a calculator of ASE, with its uncertainties; `error_bars`: these in its files.
 `ForeignModel`: any torch network that gives energies and features, for the methods that need no training.
 `CalculatorCommittee`: any calculators of ASE, uncertain where they disagree.
+`released`: potentials whose weights come inside their package, CHGNet and SevenNet, as `ForeignModel`.
 `metatomic`: one file that ASE, i-PI, LAMMPS and others run, written by the `export` of a predictor.
 `MetatomicPredictor`, `MetatomicModel`: such files of others, with an uncertainty of their own or without.
 """
 
-from uqlib.interfaces import error_bars
+from uqlib.interfaces import error_bars, released
 from uqlib.interfaces.ase import UncertaintyCalculator
 from uqlib.interfaces.calculators import CalculatorCommittee
 from uqlib.interfaces.metatomic_files import MetatomicModel, MetatomicPredictor
@@ -22,5 +23,6 @@ __all__ = [
     "UncertaintyCalculator",
     "error_bars",
     "pack",
+    "released",
     "unpack",
 ]
