@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, Error, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-REMEDY = (
-    "no Chromium was found: install one, or run `python -m playwright install chromium` with this environment's Python"
-)
+REMEDY = "no Chromium was found: install one, or run `.venv/bin/python -m playwright install chromium`"
 
 
 @contextmanager

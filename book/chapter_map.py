@@ -24,6 +24,7 @@ SHORT = {
     "judging_uncertainty": "judging",
     "rmd17": "rMD17",
     "silica_active_learning": "silica learning",
+    "error_bars_that_travel": "travel",
 }
 """Names that are too long for a box."""
 
