@@ -60,8 +60,10 @@ def waiting_for(path: str | Path) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(_lock_of(path)):
-        yield
-        _lock_of(path).unlink(missing_ok=True)  # it is made: whoever waits will find it
+        try:
+            yield
+        finally:  # whoever waits looks for the file first; where it is not there, at worst two make the same
+            _lock_of(path).unlink(missing_ok=True)
 
 
 @contextmanager

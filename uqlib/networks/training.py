@@ -176,7 +176,7 @@ class _Run:
             "evaluator": digest_of(self.evaluate, "evaluator"),
             "train": digest_of(self.train, "train"),
             "valid": digest_of(self.valid, "valid"),
-            "weights": digest_of(dict(self.model.state_dict()), "model"),
+            "weights": digest_of(list(self.model.parameters()), "model"),
         }
 
     @property
