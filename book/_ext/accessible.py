@@ -2,6 +2,7 @@
 
 * The theme's fold of a branch of the contents has an icon and no name.
 * Lists of references have a role that their entries do not fit; without it they are read out as what they are.
+* Sphinx breaks a long signature into a list of definitions without anything that is defined.
 * What scrolls sideways can be reached by the tab key.
 """
 
@@ -18,15 +19,23 @@ REPLACED = (
 )
 SCROLLS = re.compile(r'<div style="overflow-x: ?auto(?P<rest>[^"]*)">(?!<table id="sortable)')  # those have buttons
 SUMMARY = re.compile(r"<summary>(?=\s*<span class=\"toctree-toggle\")")
+SIGNATURE = re.compile(r'(<span class="sig-paren">\(</span>)\s*<dl>(.*?)</dl>', re.DOTALL)
 
 
 def mended(body: str) -> str:
     """A page's own HTML."""
+    body = SIGNATURE.sub(_lines, body)
     for old, new in REPLACED:
         body = body.replace(old, new)
     return SCROLLS.sub(
         r'<div style="overflow-x:auto\g<rest>" tabindex="0" role="region" aria-label="A wide table">', body
     )
+
+
+def _lines(found: re.Match[str]) -> str:
+    """The arguments of a signature as lines, and no list."""
+    inside = found[2].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+    return f'{found[1]}<span class="sig-lines">{inside}</span>'
 
 
 def named(tree: Callable[..., Any]) -> Callable[..., str]:
