@@ -25,7 +25,7 @@ def energy_differences(predictor: Predictor, frames: Sequence[ase.Atoms], *, ref
 
     The variance of a difference is Var(a) + Var(b) - 2 Cov(a, b). Neighbouring structures are mostly predicted too
     high or too low together, so that the covariance is large; `in_quadrature` leaves it out. Imbalzano et al., J. Chem.
-    Phys. 154, 074102 (2021), section II, uses members in this way.
+    Phys. 154, 074102 (2021), use members in this way.
 
     Raises:
         IndexError: no such frame.

@@ -44,8 +44,8 @@ def reweight(
 ) -> Reweighted:
     """The average of an observable in the canonical ensemble of each member.
 
-    With h = (V_m - V) / kT, "direct" is <a exp(-h)> / <exp(-h)> (eq. 10 of the paper): exact for a long trajectory, and
-    noise as soon as few frames carry the weight. "cumulant" is <a> - <a h> + <a><h> (eq. 13): the first order, exact
+    With h = (V_m - V) / kT, "direct" is <a exp(-h)> / <exp(-h)>: exact for a long trajectory, and
+    noise as soon as few frames carry the weight. "cumulant" is <a> - <a h> + <a><h>: the first order, exact
     where a and h are jointly Gaussian, and steady, since no frame is weighted.
 
     Args:
