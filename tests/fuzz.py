@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HANG = 5.0  # seconds of the processor
 CRYSTAL = b'1\nLattice="3 0 0 0 3 0 0 0 3" energy=1 stress="1 2 3 2 4 5 3 5 6"\nH 0 0 0\n'
@@ -82,7 +84,7 @@ def targets() -> dict[str, Target]:
 
     def label(path: Path) -> None:
         store = LabelStore(path.parent, Springs())
-        store._path = lambda _: path
+        store._path = lambda _: path  # pyright: ignore[reportAttributeAccessIssue]
         store._read(0, FRAME)
 
     class Springs:
@@ -158,7 +160,7 @@ def nff_bytes(zipped: bool) -> bytes:
     names = {"nff": type(sys)("nff"), "nff.data": type(sys)("nff.data"), "nff.data.dataset": module}
     sys.modules.update(names)
     try:
-        one = kind()
+        one: Any = kind()
         table = torch.tensor([[8.0, 0, 0, 0], [1.0, 0, 0, 1.0]])
         one.props = {"nxyz": [table], "energy": [torch.tensor(1.0)], "energy_grad": [torch.zeros(2, 3)]}
         one.units = "kcal/mol"
@@ -274,7 +276,7 @@ def main() -> int:
 
 def by_coverage(name: str, seconds: float) -> int:
     """One reader with atheris, which keeps inputs that reach new lines."""
-    import atheris  # pyright: ignore[reportMissingImports]
+    atheris: Any = importlib.import_module("atheris")
 
     with atheris.instrument_imports(include=["uqlib.structures", "uqlib.common", "uqlib.study", "ase.io.extxyz"]):
         target = targets()[name]

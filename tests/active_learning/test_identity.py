@@ -79,6 +79,7 @@ def mirrored(data: Dataset) -> Dataset:
 
 def stressed(data: Dataset) -> Dataset:
     frames = [labelled_copy(f, energy=f.get_potential_energy(), forces=f.get_forces()) for f in data.atoms]
+    assert frames[1].calc is not None
     frames[1].calc.results["stress"] = np.zeros(6)
     return Dataset(name=data.name, atoms=tuple(frames))
 

@@ -130,7 +130,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path, name: str) -> None:
         (tmp_path / each).write_text("")
     (tmp_path / left.replace(name, "folder")).mkdir()
     for path in tmp_path.iterdir():
-        os.utime(path, (time.time() - 3600,) * 2)
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
     fresh = left.replace(name, "fresh")
     (tmp_path / fresh).write_text("")
     storage.write_atomically(tmp_path / "new", b"")

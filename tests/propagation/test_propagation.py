@@ -176,7 +176,7 @@ def test_a_bent_molecule_has_three_vibrations_and_a_crystal_all_but_three() -> N
     assert propagation.frequencies(springs(), water, relax=False).value.shape == (3,)
     assert propagation.frequencies(springs(), samples.crystal(1), relax=False).value.shape == (9,)
     heavy = water.copy()
-    heavy.set_masses(4 * water.get_masses())
+    heavy.set_masses((4 * water.get_masses()).tolist())
     both = [propagation.frequencies(springs(), each, relax=False).members for each in (water, heavy)]
     np.testing.assert_allclose(both[0], 2 * both[1], rtol=1e-9)
 

@@ -96,7 +96,7 @@ def check_different(values: tuple[Any, ...], where: str) -> None:
 @cache
 def _of_dataclass(kind: type) -> type[BaseModel]:
     hints = get_type_hints(kind)
-    known: dict[str, Any] = {}
+    known: Any = {}
     for each in fields(kind):
         optional = each.default is not MISSING or each.default_factory is not MISSING
         known[each.name] = (_loose(hints[each.name]), None if optional else ...)
@@ -110,7 +110,8 @@ def _some_of(target: Any) -> type[BaseModel]:
     else:
         names = [name for name in inspect.signature(target).parameters if name != "self"]
     hints = get_type_hints(target.__init__ if inspect.isclass(target) and not is_dataclass(target) else target)
-    return create_model("Options", __config__=STRICT, **{name: (_loose(hints.get(name, Any)), None) for name in names})
+    known: Any = {name: (_loose(hints.get(name, Any)), None) for name in names}
+    return create_model("Options", __config__=STRICT, **known)
 
 
 def _loose(hint: Any) -> Any:

@@ -40,7 +40,7 @@ def chgnet(weights: Literal["0.3.0", "0.2.0", "r2scan"] = "0.3.0") -> ForeignMod
     if weights not in CHGNETS:
         raise ValueError(f"weights: got {weights!r}, expected one of {CHGNETS}")
     try:
-        from chgnet.model import CHGNet
+        from chgnet.model import CHGNet  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(MISSING.format(name="chgnet")) from error
     with contextlib.redirect_stdout(None):
@@ -57,7 +57,7 @@ def sevennet(weights: str = "7net-0") -> ForeignModel:
     if weights not in SEVENNETS:
         raise ValueError(f"weights: got {weights!r}, expected one of {SEVENNETS}, which come with the package")
     try:
-        from sevenn.util import load_checkpoint
+        from sevenn.util import load_checkpoint  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(MISSING.format(name="sevenn")) from error
     network = load_checkpoint(weights).build_model()
@@ -153,7 +153,7 @@ class _CHGNet(nn.Module):
         return energy * intensive, kept[0]
 
     def _graph(self, positions: Tensor, numbers: Tensor, cell: Tensor) -> Any:
-        from pymatgen.core import Structure
+        from pymatgen.core import Structure  # pyright: ignore[reportMissingImports]
 
         periodic = cell.detach().abs().sum(dim=1) > 0
         if not periodic.any():
