@@ -199,3 +199,11 @@ def test_the_front_door_alone_is_light(tmp_path: Path) -> None:
     script = "import sys, uqlib; print(sorted({'torch', 'ase', 'vesin', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("room", ["oracles", "common.temporary", "common.programs", "commands.doctor"])
+def test_workers_that_label_do_not_carry_torch(room: str, tmp_path: Path) -> None:
+    """Two labelling workers with torch in each would not fit into the memory that a chapter may take."""
+    script = f"import sys, uqlib.{room}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -18,7 +18,7 @@ import samples
 import torch
 
 from uqlib.active_learning import LabelStore
-from uqlib.common import storage
+from uqlib.common import storage, temporary
 from uqlib.common.owner import InUse, first_of, owner_of, waiting_for
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import train
@@ -125,7 +125,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path, name: str) -> None:
         pass
     own = storage.temporary_name(name)
     left = own.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
-    elsewhere = left.replace(storage.MACHINE, "00000000" if storage.MACHINE != "00000000" else "1" * 8)
+    elsewhere = left.replace(temporary.MACHINE, "00000000" if temporary.MACHINE != "00000000" else "1" * 8)
     for each in (own, left, elsewhere, f".{name}", name, left + "x"):
         (tmp_path / each).write_text("")
     (tmp_path / left.replace(name, "folder")).mkdir()

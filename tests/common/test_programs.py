@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import signals
 from ase import Atoms
 
 from uqlib.common.programs import run_program
@@ -66,7 +67,7 @@ def test_cp2k_dies_with_whoever_asked(tmp_path: Path, how: signal.Signals) -> No
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join([*sys.path])}
     with subprocess.Popen(
         [sys.executable, "-c", PARENT.format(program=str(path))],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=signals.heeded,
     ) as parent:  # fmt: skip
         assert soon(lambda: pids.exists() and len(pids.read_text().split()) == 3)
         one, other, folder = pids.read_text().split()

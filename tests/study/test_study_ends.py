@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import signals
 
 from uqlib.common.owner import InUse, owner_of
 from uqlib.study import load_grid, load_results
@@ -54,7 +55,9 @@ def test_an_interrupted_study_ends_soon_and_says_so(
     (tmp_path / "mine.toml").write_text(TOML.format(epochs=100_000))
     command = [sys.executable, "-m", "uqlib", "study", "--scale", "mine.toml", "--workers", str(workers)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=signals.heeded
+    ) as process:
         checkpoints = tmp_path / "study-mine" / "checkpoints"
         wait_for(lambda: len(list(checkpoints.rglob("*.lock"))) >= workers)
         children = psutil.Process(process.pid).children(recursive=True)

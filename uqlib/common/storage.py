@@ -8,29 +8,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
-import platform
-import re
-import secrets
-import shutil
-import tempfile
-import time
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from uqlib.common.temporary import own_folder, sweep, temporary_name, write_atomically
+
+__all__ = [
+    "content_of", "kind_of", "load", "own_folder", "refuse_bomb", "save", "sweep", "temporary_name", "write_atomically"
+]  # fmt: skip
+
 VERSION = 1
 HEAD = {"format": str, "version": int, "kind": str, "bytes": int, "sha256": str}
 LONGEST_HEAD = 1000  # bytes; a file of others may be one endless line
-OLD = 60.0  # seconds: processes of another container, whose numbers are others, may write in the same folder
-MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # in names of temporary files: a process is one of a machine
 
 
 def save(path: str | Path, payload: dict[str, Any], *, kind: str) -> None:
@@ -44,80 +39,6 @@ def save(path: str | Path, payload: dict[str, Any], *, kind: str) -> None:
     body = buffer.getvalue()
     head = {"format": "uqlib", "version": VERSION, "kind": kind, "bytes": len(body), "sha256": _sha256(body)}
     write_atomically(path, json.dumps(head).encode() + b"\n" + body)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader, or a crash, never sees half of it. Raises OSError as `save`."""
-    temporary = path.with_name(temporary_name(path.name))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent.absolute())
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:  # also when interrupted
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write {len(content)} bytes ({error.strerror}); an older file is as it was",
-            str(path),
-        ) from error
-
-
-def temporary_name(name: str) -> str:
-    """A name for a temporary file or folder that says which process has made it, and that `sweep` knows."""
-    return f".{name}.{MACHINE}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-@contextmanager
-def own_folder(name: str) -> Iterator[Path]:
-    """A new folder among the temporary ones of the system, removed at the end, or else by a later `sweep`."""
-    system = Path(tempfile.gettempdir())
-    sweep(system)
-    folder = system / temporary_name(name)
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@cache  # once for each folder: what is left there was left before
-def sweep(folder: Path) -> None:
-    """Remove temporary files and folders that processes of this machine left in `folder` when they were killed."""
-    left = re.compile(rf"\..+\.{MACHINE}-(\d+)-[0-9a-f]{{8}}")
-    with os.scandir(folder) as entries:
-        found = [(entry.name, match) for entry in entries if (match := left.fullmatch(entry.name))]
-    for name, match in found:
-        if not _is_alive(int(match[1])) and _age(folder / name) > OLD:
-            try:
-                (folder / name).unlink()
-            except OSError:  # a folder, or gone, or somebody else's
-                shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _age(path: Path) -> float:
-    """Seconds since it was written; 0 where it is gone."""
-    try:
-        return time.time() - path.lstat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _is_alive(process: int) -> bool:
-    if os.name == "nt":  # where asking with a signal ends a process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # there, and somebody else's
-    return True
 
 
 def load(path: str | Path, *, kind: str) -> dict[str, Any]:

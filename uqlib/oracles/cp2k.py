@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from uqlib.common.programs import run_program
-from uqlib.common.storage import own_folder
+from uqlib.common.temporary import own_folder
 from uqlib.oracles.cp2k_input import COARSE, COARSE_GRID, FINE, INPUT, KIND
 from uqlib.oracles.labelling import OracleError, check_geometry, labelled_copy
 from uqlib.structures.units import EV_PER_ANGSTROM3_PER_GPA, EV_PER_ANGSTROM_PER_HARTREE_PER_BOHR, EV_PER_HARTREE

@@ -21,7 +21,7 @@ from pathlib import Path
 import ase
 import ase.io
 
-from uqlib.common.storage import own_folder
+from uqlib.common.temporary import own_folder
 from uqlib.structures import arrays, cp2k, databases, deepmd, extxyz, hdf5, nff
 from uqlib.structures.bounds import unpacked
 from uqlib.structures.keys import Options
