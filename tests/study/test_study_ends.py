@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,15 @@ class Interrupting(ThreadPoolExecutor):
         return future
 
 
-def test_what_was_done_before_an_interrupt_is_kept() -> None:
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Heard in this process, too, where it was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_was_done_before_an_interrupt_is_kept(interrupts: None) -> None:
     kept: list[int] = []
     jobs = [(number, lambda number=number: number) for number in range(9)]
     with pytest.raises(KeyboardInterrupt), Interrupting(1) as executor:
