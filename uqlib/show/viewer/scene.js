@@ -166,6 +166,7 @@ function makeScene(NGL, host, data) {
     },
     dispose() {
       const gl = stage.viewer.renderer.getContext();
+      stage.viewer.render = () => {}; // a frame that was asked for may come later, and find no context
       stage.dispose();
       const lose = gl.getExtension('WEBGL_lose_context'); // give the context back now: a page has about 16
       if (lose) lose.loseContext();
