@@ -11,8 +11,8 @@ from pathlib import Path
 import reference
 
 MARK = "<!-- the rooms -->"
-WIDE, HIGH, FLOOR = 120, 30, 62  # a box, and from one floor to the next; in units of the picture, which is 400 wide
-WIDTH, GAP, BEND = 400, 8, 14
+WIDE, HIGH, FLOOR = 106, 30, 62  # a box, and from one floor to the next; in units of the picture
+WIDTH, GAP, BEND = 460, 8, 14
 ROUNDS = 8
 WAIST = "prediction"
 LEFT_OUT = ("__main__",)
