@@ -15,6 +15,7 @@ import torch
 
 from uqlib import calibration
 from uqlib.calibration import Calibrated, Recalibrated, calibrate
+from uqlib.common.owner import waiting_for
 from uqlib.common.storage import write_atomically
 from uqlib.loops.grid import VERSION, plain
 from uqlib.methods import LastLayer, Shallow
@@ -42,21 +43,26 @@ class Shelved:
         """As the method's own `fit`."""
         path = self.path(train, valid, seed)
         if not path.exists():
-            below, inner = self._network(), _inside(self.method)
-            parts = path.with_suffix(".parts") if inner.checkpoints is None else Path(inner.checkpoints)
-            begun, earlier = any(parts.rglob("*.ckpt")), 0.0
-            inner = replace(inner, checkpoints=parts, device=self.device)
-            call: Callable[..., Any] = inner.fit
-            if below is not None:
-                model = below.fit(train, valid, seed=seed, progress=progress).model
-                call, earlier = _continued(inner, model), below.seconds(train, valid, seed)
-            options = {"progress": progress} if "progress" in inspect.signature(call).parameters else {}
-            spent, fitted = costs.seconds(lambda: self._mapped(call(train, valid, seed=seed, **options), valid))
-            total = None if begun or earlier is None else round(spent + earlier, 3)
-            write_atomically(path.with_suffix(".seconds"), json.dumps(total).encode())
-            fitted.save(path)
-            shutil.rmtree(parts, ignore_errors=True)
+            with waiting_for(path):  # another loop may be making it, in the same folder of parts
+                if not path.exists():
+                    self._make(path, train, valid, seed, progress)
         return calibration.load(path, device=self.device)
+
+    def _make(self, path: Path, train: Dataset, valid: Dataset, seed: int, progress: bool) -> None:
+        below, inner = self._network(), _inside(self.method)
+        parts = path.with_suffix(".parts") if inner.checkpoints is None else Path(inner.checkpoints)
+        begun, earlier = any(parts.rglob("*.ckpt")), 0.0
+        inner = replace(inner, checkpoints=parts, device=self.device)
+        call: Callable[..., Any] = inner.fit
+        if below is not None:
+            model = below.fit(train, valid, seed=seed, progress=progress).model
+            call, earlier = _continued(inner, model), below.seconds(train, valid, seed)
+        options = {"progress": progress} if "progress" in inspect.signature(call).parameters else {}
+        spent, fitted = costs.seconds(lambda: self._mapped(call(train, valid, seed=seed, **options), valid))
+        total = None if begun or earlier is None else round(spent + earlier, 3)
+        write_atomically(path.with_suffix(".seconds"), json.dumps(total).encode())
+        fitted.save(path)
+        shutil.rmtree(parts, ignore_errors=True)
 
     def path(self, train: Dataset, valid: Dataset, seed: int) -> Path:
         """Of the fitted method."""
