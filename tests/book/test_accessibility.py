@@ -1,11 +1,9 @@
 """Readers without a mouse or without sight: every page by axe, and walks with the keyboard alone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium, served
 from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,31 +20,6 @@ GRAVE = {"serious", "critical"}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 WALK = 400  # presses of the tab key that any page of a chapter takes at most to where a test goes
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all pages."""
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Where the site is served."""
-    if not (SITE / "index.html").exists():
-        pytest.fail(f"there is no site in {SITE}: run `make book`")
-    with served(SITE) as home:
-        yield home
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh tab."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 800})
-    tab.set_default_timeout(90_000)
-    yield tab
-    tab.close()
 
 
 def findings(page: Page) -> list[str]:

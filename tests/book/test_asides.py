@@ -9,7 +9,7 @@ import execute
 import live_page
 import notebooks
 import pytest
-from browser import Listener, chromium, served
+from browser import Listener, served
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser
 
@@ -149,13 +149,6 @@ def test_live_figures_stand_in_their_chapters() -> None:
         "gmm": ["mixture"],
         "after_the_paper": ["llpr"],
     }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,12 @@ from typing import Any
 
 import live_page
 import pytest
-from browser import Listener, chromium, served
+from browser import Listener, served
 from live_page import by_itself, learnt, place
 from playwright.sync_api import Browser, Locator, Page
 
 HEADS = ("ensemble", "mve", "evidential", "mixture", "llpr")
 WAIT = 90_000  # ms, for a training on a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,13 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import execute
 import nbformat
 import pytest
 import slides
-from browser import Listener, chromium, served
+from browser import Listener, served
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser
 
@@ -25,13 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     slides.copy_scripts(place / "_static")
     (place / "half_day.html").write_text(slides.page(SOURCE), encoding="utf-8")
     return place
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
-    with chromium() as found:
-        yield found
 
 
 def test_every_slide_shows_its_pictures_fits_and_asks_nobody_else(folder: Path, browser: Browser) -> None:

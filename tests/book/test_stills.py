@@ -2,25 +2,16 @@
 
 import io
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import stills
-from browser import chromium
 from PIL import Image
 from playwright.sync_api import Browser
 
 LIVE = runpy.run_path(str(stills.HERE / "live.py"))
 MOST = 0.03  # of the pixels may differ visibly: letters are not the same on every machine
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all figures."""
-    with chromium() as found:
-        yield found
 
 
 def test_there_is_one_for_each_figure_and_no_other() -> None:
