@@ -125,6 +125,32 @@ class Predictor(Protocol):
         ...
 
 
+class AroundPredictor:
+    """What lies around another predictor wants the batches that that one wants."""
+
+    predictor: Predictor
+
+    @property
+    def cutoff(self) -> float:
+        """Å, of the neighbour pairs it wants to see."""
+        return self.predictor.cutoff
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the positions it wants to see."""
+        return self.predictor.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """On which the batch has to be."""
+        return self.predictor.device
+
+    @property
+    def bytes_per_pair(self) -> int:
+        """Of memory, about, that a directed pair takes in a prediction."""
+        return getattr(self.predictor, "bytes_per_pair", UNKNOWN)
+
+
 @runtime_checkable
 class Method(Protocol):
     """A recipe: hyper-parameters now, training later."""

@@ -78,6 +78,7 @@ def test_a_member_alone_is_a_predictor(make: Any) -> None:
         if batch is not None:
             assert one.predict(batch).force_uncertainty.tolist() == [0.0] * len(atoms)
             assert one.to(torch.float32).dtype == torch.float32
+            assert one.bytes_per_pair == predictor.bytes_per_pair, "its batches are no larger than its predictor's"
 
 
 def test_members_of_a_last_layer_travel_too() -> None:

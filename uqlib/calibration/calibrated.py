@@ -13,14 +13,13 @@ from uqlib.calibration.calibrator import MAPS, Calibrator, Map
 from uqlib.common import storage
 from uqlib.common.devices import Target, targets
 from uqlib.networks.evaluation import OtherNetwork
-from uqlib.networks.memory import UNKNOWN
-from uqlib.prediction import Members, Prediction, Predictor, placed
+from uqlib.prediction import AroundPredictor, Members, Prediction, Predictor, placed
 from uqlib.structures.batch import Batch
 
 KIND = "calibrated"  # of file
 
 
-class Calibrated:
+class Calibrated(AroundPredictor):
     """Predicts what the predictor predicts, with uncertainties made standard deviations by the calibrator."""
 
     def __init__(self, predictor: Predictor, calibrator: Calibrator) -> None:
@@ -31,22 +30,6 @@ class Calibrated:
             )
         self.predictor = predictor
         self.calibrator = calibrator
-
-    @property
-    def cutoff(self) -> float:
-        return self.predictor.cutoff
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.predictor.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.predictor.device
-
-    @property
-    def bytes_per_pair(self) -> int:
-        return getattr(self.predictor, "bytes_per_pair", UNKNOWN)
 
     def predict(self, batch: Batch) -> Prediction:
         """Unit "eV/Å", whatever the predictor's own; errors as its `predict` and as `Calibrator`."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from uqlib.common.devices import Target, targets
 from uqlib.methods.shared.committee import Committee
 from uqlib.networks.evaluation import evaluate
-from uqlib.prediction import Members, Prediction, Predictor, WithMembers, pieces_for, placed
+from uqlib.prediction import AroundPredictor, Members, Prediction, Predictor, WithMembers, pieces_for, placed
 from uqlib.structures.batch import Batch
 from uqlib.structures.dataset import as_dataset
 
@@ -53,7 +53,7 @@ class Spread:
         return f"{len(self.members)} members of shape {self.value.shape}"
 
 
-class Member:
+class Member(AroundPredictor):
     """One of a predictor's members, as a predictor: to run, relax or simulate with it alone.
 
     It doubts nothing: its uncertainty is zero. Of a `Committee` the one network is evaluated; of anything else all
@@ -62,18 +62,6 @@ class Member:
 
     def __init__(self, predictor: Predictor, index: int) -> None:
         self.predictor, self.index = predictor, index
-
-    @property
-    def cutoff(self) -> float:
-        return self.predictor.cutoff
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.predictor.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.predictor.device
 
     def to(
         self, *target: Target, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
