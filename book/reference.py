@@ -13,8 +13,8 @@ import yaml
 
 FOLDER = Path("book/reference")
 FRONT = FOLDER / "uqlib"
-LONGEST = 1400
-"""Lines of code of a room that still fits on one page; a longer one has a page for each of its modules."""
+LONGEST = 2000
+"""Words in the docstrings of a room that still fits on one page; a longer one has a page for each of its modules."""
 
 FRONT_DOOR = """\
 What most users need is at the front door: `import uqlib`, then `uqlib.read` and so on. Each name lives in a room
@@ -45,12 +45,18 @@ def layout(package: Path) -> dict[str, list[str]]:
     found = {FRONT.as_posix(): [package.name]}
     for room in rooms(package):
         inside = [name for name in modules(package) if f"{name}.".startswith(f"{package.name}.{room}.")]
-        lines = sum(len(modules(package)[name].read_text(encoding="utf-8").splitlines()) for name in inside)
-        if lines <= LONGEST:
+        if sum(_words(modules(package)[name]) for name in inside) <= LONGEST:
             found[f"{FOLDER}/{room.strip('_')}"] = inside
         else:
             found |= {f"{FOLDER}/{name.split('.', 1)[1]}": [name] for name in inside}
     return found
+
+
+def _words(path: Path) -> int:
+    """Words in all docstrings of a file."""
+    told = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    texts = [ast.get_docstring(node) or "" for node in ast.walk(_tree(path)) if isinstance(node, told)]
+    return sum(len(text.split()) for text in texts)
 
 
 def pages(package: Path) -> dict[Path, bytes]:
