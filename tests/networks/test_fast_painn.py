@@ -14,6 +14,7 @@ from uqlib.networks.evaluation import Evaluation, evaluate
 from uqlib.networks.painn import Geometry, PaiNN
 from uqlib.networks.slots import Table
 from uqlib.structures.batch import Batch
+from uqlib.study.costs import peak_memory
 
 ELEMENTS = (1, 6, 7, 8, 14)
 
@@ -88,6 +89,35 @@ def test_inference_leaves_no_tape_and_gives_the_numbers_of_training() -> None:
         assert not value.requires_grad
         torch.testing.assert_close(value, outputs(training)[name].detach())
     assert training.forces.requires_grad
+
+
+@pytest.mark.parametrize("atoms_at_a_time", [1, 3, 7])
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_block_by_block_the_numbers_are_the_same(
+    case: str, members: int | None, atoms_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batch.from_atoms(CASES[case](), dtype=torch.float64)
+    model = network(members)
+    at_once = outputs(evaluate(model, batch))
+    slots = Table.of(batch).neighbour.shape[1]
+    monkeypatch.setattr(fast_painn, "BLOCK", atoms_at_a_time * slots * 8 * (members or 1))
+    monkeypatch.setattr(fast_painn, "LARGE", 1)
+    for name, value in outputs(evaluate(model, batch)).items():
+        torch.testing.assert_close(value, at_once[name], rtol=1e-11, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_large_system_keeps_no_numbers_of_its_pairs_and_a_tape_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch.from_atoms([rattled(bulk("Si", cubic=True).repeat(4), 5)])
+    model = PaiNN(elements=ELEMENTS, features=32)
+    array = 4 * 32 * batch.n_pairs  # bytes of one number for each pair and feature
+    monkeypatch.setattr(fast_painn, "BLOCK", 10**12)
+    at_once = peak_memory(lambda: evaluate(model, batch))
+    monkeypatch.setattr(fast_painn, "BLOCK", 20_000)
+    in_blocks = peak_memory(lambda: evaluate(model, batch))
+    assert at_once > 15 * array
+    assert in_blocks < 9 * array  # the basis, its slope, and the slopes with it, 21 numbers a pair each
+    assert peak_memory(lambda: evaluate(model, batch, train=True)) > 15 * array
 
 
 def test_the_pass_works_on_the_modules_own_weights() -> None:

@@ -49,6 +49,19 @@ class Table(NamedTuple):
         return of_slot.flatten(-3, -2).index_select(-2, self.slot)
 
 
+class Pairs(NamedTuple):
+    """The pairs of all atoms, in slots; with the blocks of atoms that are worked on one after another."""
+
+    table: Table
+    basis: Tensor  # (N, K, R + 1)
+    direction: Tensor  # (N, K, 3)
+    blocks: Sequence[slice] = ()  # none: all at once
+
+    def block(self, rows: slice) -> Pairs:
+        """Those of some atoms: for look-ups, not for a tape."""
+        return Pairs(self.table._replace(neighbour=self.table.neighbour[rows]), self.basis[rows], self.direction[rows])
+
+
 class _Gather(torch.autograd.Function):
     """x (..., N, C) to x_j (..., N, K, C); the way back reads the reverse pairs instead of adding into atoms.
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from uqlib.interfaces.model import strained, stress_from
 from uqlib.networks import fast_painn
 from uqlib.networks.evaluation import OtherNetwork, check, evaluate, pair_gradient, stress_of_pairs
-from uqlib.networks.fast_painn import Weights
 from uqlib.networks.painn import Geometry, PaiNN, Perceptron
-from uqlib.networks.slots import Table
+from uqlib.networks.slots import Pairs, Table
+from uqlib.networks.weights import Weights
 from uqlib.structures.batch import Batch
 
 LARGEST_PIECE = 4_000_000  # numbers in one of the (hidden units, N, K, F) arrays; a dozen of them live at a time
@@ -61,8 +61,8 @@ def last_layer(
     with torch.set_grad_enabled(on_tape):
         geometry = Geometry.of(batch, model.radial)
     with torch.set_grad_enabled(train or on_tape):
-        weights, direction = Weights.of(model), table.fill(geometry.direction)
-        features, passed = fast_painn.through_layers(weights, species, table, table.fill(geometry.basis), direction)
+        weights, pairs = Weights.of(model), Pairs(table, table.fill(geometry.basis), table.fill(geometry.direction))
+        features, passed = fast_painn.through_layers(weights, species, pairs)
         before = perceptron.inner(features)
         hidden = F.silu(before)
         # (H, N, F), or (K, N, F): the derivative of each unit of each atom with respect to that atom's features.
@@ -74,7 +74,7 @@ def last_layer(
         units = max(1, LARGEST_PIECE // max(table.neighbour.numel() * features.shape[1], 1))
         slopes, tension = [], []
         for part in at_features.split(units):
-            by_basis, by_direction = fast_painn.back_through_layers(weights, passed, part, table, direction)
+            by_basis, by_direction = fast_painn.back_through_layers(weights, passed, part, pairs)
             pull = pair_gradient(geometry, table.read(by_basis), table.read(by_direction))
             if strain:
                 tension.append(stress_of_pairs(batch, geometry, pull))
