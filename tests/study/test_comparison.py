@@ -113,3 +113,25 @@ def test_refused() -> None:
         compare(DATA, {}, **SIZES)
     with pytest.raises(ValueError, match="and another split to score"):
         compare(samples.dataset({"train": 12, "valid": 4}), RECIPES, **SIZES)
+
+
+def test_stress_is_learnt_by_all_and_has_its_table() -> None:
+    """The network that is shared learns it, too: what is built on it says how sure it is of the stress."""
+    data = samples.with_cells({"train": 12, "valid": 4, "test": 8})
+    recipes = {name: METHODS[name] for name in ("llpr", "gmm", "mve")}
+    without, asked = (compare(data, recipes, **SIZES, stress=stress) for stress in (0.0, 50.0))
+    for found in (without, asked):
+        text = found.as_text()
+        assert [line for line in text.splitlines() if line.startswith("test")] == [
+            "test: force", "test: energy", "test: stress",
+        ]  # fmt: skip
+        assert set(found.as_dict()["scores"]["llpr"]["test"]) == {"grouped", "force", "energy", "stress"}
+    for method in ("llpr", "mve"):
+        before, after = (found.scores[method]["test"].stress["MAE"] for found in (without, asked))
+        assert before is not None
+        assert after is not None
+        assert before.value != after.value
+    assert asked.scores["llpr"]["test"].stress["miscalibration"] is not None
+    assert asked.scores["gmm"]["test"].stress["miscalibration"] is None, "a score in nats is none of the stress"
+    with pytest.raises(ValueError, match="stress"):
+        compare(DATA, recipes, **SIZES, stress=1.0)

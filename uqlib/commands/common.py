@@ -135,6 +135,20 @@ def device_of(arguments: argparse.Namespace) -> torch.device:
         raise Stop(f"--{error}") from error
 
 
+def add_stress(parser: argparse.ArgumentParser) -> None:
+    """The option `--stress-weight`; `stress_of` checks it."""
+    parser.add_argument("--stress-weight", type=float, metavar="X",
+                        help="learn stress, too, at X times the usual weight: try 1 (default: 0)")  # fmt: skip
+
+
+def stress_of(arguments: argparse.Namespace) -> float | None:
+    """What `--stress-weight` says, None where nobody asked. Raises Stop for what is no weight."""
+    stress = arguments.stress_weight
+    if stress is not None and not 0 <= stress < float("inf"):
+        raise Stop(f"--stress-weight: got {stress:g}, expected 0 or more")
+    return stress
+
+
 def check_place(path: Path, option: str = "--out") -> None:
     """Whether a file can be written there, under which option it was asked for: now, not after an hour of training."""
     if path.is_dir():

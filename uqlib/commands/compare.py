@@ -9,7 +9,17 @@ from pathlib import Path
 import torch
 
 from uqlib import methods
-from uqlib.commands.common import Stop, add_device, add_reading, add_splitting, check_place, device_of, find_splits
+from uqlib.commands.common import (
+    Stop,
+    add_device,
+    add_reading,
+    add_splitting,
+    add_stress,
+    check_place,
+    device_of,
+    find_splits,
+    stress_of,
+)
 from uqlib.common import storage
 from uqlib.study import comparison
 
@@ -25,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=100, metavar="N", help="of each network (default: 100)")
     parser.add_argument("--features", type=int, default=32, metavar="N", help="width of the networks (default: 32)")
     parser.add_argument("--interactions", type=int, default=2, metavar="N", help="their depth (default: 2)")
+    add_stress(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables here, too: .json, .md or .txt")
     parser.add_argument(
         "--checkpoints", type=Path, metavar="FOLDER", help="save here as it goes; if stopped, run again"
@@ -47,9 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     data = find_splits(arguments)
     recipes = {name: methods.METHODS[name] for name in arguments.methods or methods.METHODS}
+    stress = stress_of(arguments) or 0.0
     network = {"features": arguments.features, "interactions": arguments.interactions}
     options = {name: getattr(arguments, name) for name in ("epochs", "seed", "checkpoints")}
-    found = comparison.compare(data, recipes, network=network, device=device_of(arguments), **options)
+    found = comparison.compare(data, recipes, network=network, stress=stress, device=device_of(arguments), **options)
     print(found.as_text())
     if out is not None:
         is_json, is_md = out.suffix == ".json", out.suffix == ".md"

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from uqlib import methods, metrics
-from uqlib.commands.common import Stop, add_device, add_reading, add_splitting, check_place, device_of, find_splits
-from uqlib.metrics.layout import as_text
+from uqlib import methods
+from uqlib.commands.common import (
+    Stop,
+    add_device,
+    add_reading,
+    add_splitting,
+    add_stress,
+    check_place,
+    device_of,
+    find_splits,
+    stress_of,
+)
 from uqlib.networks.training import Settings
-from uqlib.prediction import Prediction, predict
-from uqlib.structures.batch import Batch
-from uqlib.structures.datasets import Dataset
+from uqlib.prediction import predict
 from uqlib.study import scoring
 
 HELP = "train a method and score it on the test splits"
@@ -30,8 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", type=int, metavar="N", help="networks in an ensemble")
     parser.add_argument("--epochs", type=int, metavar="N",
                         help="passes over the training data, at most; of a second training in proportion")  # fmt: skip
-    parser.add_argument("--stress-weight", type=float, metavar="X",
-                        help="learn stress, too, at X times the usual weight: try 1 (default: 0)")  # fmt: skip
+    add_stress(parser)
     parser.add_argument("--features", type=int, metavar="N", help="width of the network")
     add_device(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the trained networks here (mine.uq)")
@@ -55,23 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
         predictor.save(arguments.out)
         print(f"saved {arguments.out}", flush=True)
     tests = {name: data[name] for name in data.splits if name not in ("train", "valid") and len(data.splits[name]) > 1}
-    said = {name: predict(predictor, part) for name, part in tests.items()}
-    print(scoring.table({name: scoring.score(said[name], part) for name, part in tests.items()}))
-    if rows := _of_stress(said, tests):
-        print("\n".join(["", *as_text([("split", "of", *scoring.heads()), *rows])]))
-
-
-def _of_stress(said: Mapping[str, Prediction], tests: Mapping[str, Dataset]) -> list[tuple[str, ...]]:
-    """A row for each split with labels of stress; empty where none has any, or nothing is predicted."""
-    rows = []
-    for name, part in tests.items():
-        batch = Batch.from_atoms(part.atoms, dtype=torch.float64)
-        stress = metrics.stress_quantity(said[name], batch, groups=scoring.groups_of(part)[0])
-        if stress is not None and len(stress.groups.unique()) > 1:
-            found = metrics.score(stress, scoring.SHOWN, resamples=500, seed=0).values
-            values = {metric: found.get(scoring.full_name(metric)) for metric in scoring.SHOWN}
-            rows.append((name, "stress", *scoring.cells(values, " meV/Å³")))
-    return rows
+    print(scoring.table({name: scoring.score(predict(predictor, part), part) for name, part in tests.items()}))
 
 
 def recipe_of(arguments: argparse.Namespace) -> Any:
@@ -84,9 +71,7 @@ def recipe_of(arguments: argparse.Namespace) -> Any:
     }
     if unknown := sorted(set(options) - known):
         raise Stop(f"--{unknown[0]}: the method {arguments.method!r} has no such option")
-    stress = arguments.stress_weight
-    if stress is not None and not 0 <= stress < float("inf"):
-        raise Stop(f"--stress-weight: got {stress:g}, expected 0 or more")
+    stress = stress_of(arguments)
     try:
         if arguments.features is not None:
             options["network"] = {**recipe.network, "features": arguments.features}

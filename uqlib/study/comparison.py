@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from uqlib.methods.shared.recipes import AfterTraining, SingleNetwork
+from uqlib.methods.shared.recipes import AfterTraining, SingleNetwork, with_stress
 from uqlib.metrics.layout import as_markdown, as_text
 from uqlib.networks.painn import PaiNN
 from uqlib.networks.training import Settings
@@ -23,6 +23,7 @@ from uqlib.study.scoring import Scores
 
 SETTINGS = Settings(learning_rate=5e-3)  # fast enough for trainings as short as a comparison can afford
 STRUCTURES_TO_TIME = 50
+QUANTITIES = ("force", "energy", "stress")  # in the order of the tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Comparison:
         any_method = next(iter(self.scores.values()))
         for split, found in any_method.items():
             star = "" if found.grouped else " *"
-            for quantity, unit in (("force", "meV/Å"), ("energy", "meV/atom")):
+            for quantity, (unit, _) in sorted(found.of().items(), key=lambda each: QUANTITIES.index(each[0])):
                 rows = [("method", *scoring.heads(f" ({unit})"))]
                 rows += [(method, *scoring.cells(getattr(s[split], quantity))) for method, s in self.scores.items()]
                 blocks.append(_block(f"{split}{star}: {quantity}", rows, markdown))
@@ -56,6 +57,7 @@ class Comparison:
 
         def plain(scores: Scores) -> dict[str, Any]:
             both = {"energy": scores.energy, "force": scores.force}
+            both |= {"stress": scores.stress} if scores.stress else {}
             return {"grouped": scores.grouped} | {
                 quantity: {m: None if v is None else dataclasses.asdict(v) for m, v in values.items()}
                 for quantity, values in both.items()
@@ -63,7 +65,11 @@ class Comparison:
 
         return {
             "title": self.title,
-            "units": {"MAE, RMSE": "meV/atom, meV/Å", "training, inference": "s of the processor", "memory": "bytes"},
+            "units": {
+                "MAE, RMSE": "meV/atom, meV/Å, meV/Å³",
+                "training, inference": "s of the processor",
+                "memory": "bytes",
+            },
             "scores": {m: {split: plain(s) for split, s in found.items()} for m, found in self.scores.items()},
             "cost": {m: dataclasses.asdict(cost) for m, cost in self.cost.items()},
             "one network": dataclasses.asdict(self.plain),
@@ -88,14 +94,16 @@ def compare(
     checkpoints: str | Path | None = None,
     resamples: int = 200,
     progress: bool = True,
+    stress: float = 0.0,
     device: str | torch.device = "cpu",
 ) -> Comparison:
     """Train all `recipes` on `train` and `valid`, each with networks of the same size and as many epochs.
 
     Recipes that add an uncertainty to a trained network (`AfterTraining`), or continue its training (`continue_from`),
     share one; its training counts in full for each of them. Scored on all other splits. With `checkpoints`, a folder,
-    an interrupted comparison continues; what is then read and not trained again is missing from the times. `device`:
-    where all this runs, "auto" for a GPU if there is one.
+    an interrupted comparison continues; what is then read and not trained again is missing from the times. `stress`:
+    how many times the usual weight it has in all losses. `device`: where all this runs, "auto" for a GPU if there is
+    one.
 
     Raises ValueError for no recipes, for data without the two splits or others to score, and for what `Settings`,
     `PaiNN` and the recipes refuse.
@@ -108,9 +116,12 @@ def compare(
         )
     settings = dataclasses.replace(SETTINGS, epochs=epochs, plateau=max(epochs // 6, 1))
     folders = {name: None if checkpoints is None else Path(checkpoints) / name for name in (*recipes, "one-network")}
-    adapted = {name: adapt(recipe, network, settings, folders[name], device) for name, recipe in recipes.items()}
+    alone: dict[str, Any] = {"one-network": SingleNetwork(), **recipes}
+    if stress:
+        alone = {name: with_stress(recipe, stress) for name, recipe in alone.items()}
+    adapted = {name: adapt(recipe, network, settings, folders[name], device) for name, recipe in alone.items()}
     train, valid = data["train"], data["valid"]
-    shared = adapt(SingleNetwork(), network, settings, folders["one-network"], device)
+    shared = adapted.pop("one-network")
     started = shared.untrained(train, valid, seed=seed)
     with tqdm(total=len(adapted) + 1, desc="one network", disable=not progress, unit="method") as bar:
         options = {"seed": seed, "progress": progress}

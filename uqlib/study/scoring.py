@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,13 +25,23 @@ TOO_SMALL = "* frames of one path or trajectory: the error bars take them as ind
 class Scores:
     """Metric -> value with its bootstrap error bar, or None where the metric has no value on these data.
 
-    MAE and RMSE are in meV/atom and meV/Å. ROC-AUC is for finding the worst tenth of the errors. The miscalibration
-    area is None for uncertainties in nats, which are no standard deviations.
+    MAE and RMSE are in meV/atom, meV/Å and, of the stress, meV/Å³. ROC-AUC is for finding the worst tenth of the
+    errors. The miscalibration area is None for uncertainties in nats, which are no standard deviations.
     """
 
     energy: Mapping[str, Estimate | None]
     force: Mapping[str, Estimate | None]
     grouped: bool  # whether trajectories were resampled as wholes; with a single one, its frames are
+    stress: Mapping[str, Estimate | None] = field(default_factory=dict)  # of its six components; empty without labels
+
+    def of(self) -> dict[str, tuple[str, Mapping[str, Estimate | None]]]:
+        """Quantity -> its unit and its scores, of those for which there is a truth."""
+        found = {
+            "energy": ("meV/atom", self.energy),
+            "force": ("meV/Å", self.force),
+            "stress": ("meV/Å³", self.stress),
+        }
+        return {name: (unit, each) for name, (unit, each) in found.items() if any(v is not None for v in each.values())}
 
 
 def score(
@@ -47,7 +57,8 @@ def score(
     `wanted`: names out of `metrics.METRICS`, full or short; what is found is called as it was asked for. Error bars:
     bootstrap over groups of correlated frames (`Dataset.groups`), in which atoms stay with their frame; none with
     `resamples=0`.
-    Where no structure has an energy, or none has forces, there is no value of theirs.
+    Where no structure has an energy, or none has forces, there is no value of theirs. The stress is scored where there
+    are labels, in those structures that have one.
     Raises ValueError for unknown names, and where `data` has no labels, lacks some of one kind (`data.having("forces")`
     takes those that have), has fewer than two structures, or is not what was predicted.
     """
@@ -59,12 +70,14 @@ def score(
         )
     groups, grouped = groups_of(data)
     labelled = _labelled(data)
-    found = metrics.quantities(prediction, labelled, groups=groups)
+    found = metrics.quantities(prediction, labelled, groups=groups, stress=True)
+    found = [q for q in found if q.name != "stress" or len(q.groups.unique()) > 1]  # of one cell there is no error bar
     values = {q.name: metrics.score(q, wanted, resamples=resamples, seed=seed).values for q in found}
-    energy, force = (
-        {name: values.get(quantity, {}).get(full_name(name)) for name in wanted} for quantity in ("energy", "forces")
+    energy, force, stress = (
+        {name: values.get(quantity, {}).get(full_name(name)) for name in wanted}
+        for quantity in ("energy", "forces", "stress")
     )
-    return Scores(energy=energy, force=force, grouped=grouped)
+    return Scores(energy=energy, force=force, stress=stress if "stress" in values else {}, grouped=grouped)
 
 
 def full_name(name: str) -> str:
@@ -91,10 +104,8 @@ def table(scores: Mapping[str, Scores]) -> str:
     """Split -> scores, as lines of text: a row for each split and quantity, a column for each metric."""
     rows = [("split", "of", *heads())]
     for split, both in scores.items():
-        for quantity, unit, found in (("energy", " meV/atom", both.energy), ("force", " meV/Å", both.force)):
-            if all(value is None for value in found.values()):
-                continue  # nobody knows the truth
-            rows.append((split if both.grouped else f"{split} *", quantity, *cells(found, unit)))
+        for quantity, (unit, found) in both.of().items():
+            rows.append((split if both.grouped else f"{split} *", quantity, *cells(found, f" {unit}")))
     lines = as_text(rows)
     return "\n".join(lines if all(both.grouped for both in scores.values()) else [*lines, TOO_SMALL])
 
