@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import peers
+from benchmarks.floor import floor_of
 from benchmarks.systems import SYSTEMS, ammonia, ethanol
 from benchmarks.timing import Times, busy, interleave
 from uqlib.networks import allocator
@@ -24,7 +25,7 @@ from uqlib.structures.datasets import Dataset
 SECTIONS = ("model", "ensemble", "epoch", "memory")
 ELEMENTS = (1, 6, 7, 8, 14)
 Measure = Callable[..., Times]  # `interleave` with the clock that was asked for
-PEER, OURS, COMPILED = "schnetpack", "uqlib", "uqlib compiled"
+PEER, OURS, COMPILED, FLOOR = "schnetpack", "uqlib", "uqlib compiled", "matrix products"
 
 
 def painn(*, features: int = 128, members: int | None = None, compiled: bool = False) -> PaiNN:
@@ -75,11 +76,13 @@ def _loss(energy: Tensor, forces: Tensor, labels: Batch) -> Tensor:
 
 
 def compare_models(names: tuple[str, ...], measure: Measure, seconds: float) -> None:
-    """Inference and training step, per system."""
+    """Inference and training step, per system; and the least that they could take."""
     for system, make in SYSTEMS.items():
         batch = Batch.from_atoms(make())
         for kind, build in (("inference", inference), ("training step", training_step)):
-            report(f"{system}, {kind}", measure({name: build(name, batch) for name in names}, seconds=seconds))
+            candidates = {name: build(name, batch) for name in names}
+            times = measure({**candidates, FLOOR: floor_of(candidates[OURS])}, seconds=seconds)
+            report(f"{system}, {kind}", times, floor=FLOOR)
 
 
 def compare_ensembles(names: tuple[str, ...], measure: Measure, seconds: float) -> None:
@@ -163,14 +166,19 @@ def _peak_memory() -> int:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
-def report(title: str, times: Times, *, reference: str = PEER, cost: bool = False) -> None:
-    """Medians, and against the reference how many times faster (with `cost`: how many times the time)."""
+def report(title: str, times: Times, *, reference: str = PEER, cost: bool = False, floor: str = "") -> None:
+    """Medians, and against the reference how many times faster (with `cost`: how many times the time).
+
+    With `floor`, how many times the time of that candidate each of the others takes.
+    """
     print(f"\n{title}  ({len(times.seconds)} rounds)")
     for name in times.names:
         line = f"  {name:<16} {times.median(name) * 1e3:8.1f} ms"
-        if name != reference and reference in times.names:
+        if name not in (reference, floor) and reference in times.names:
             middle, low, high = times.ratio(name, reference) if cost else times.ratio(reference, name)
             line += f"   {middle:5.2f} x {'the time' if cost else 'faster  '}  (quartiles {low:.2f} to {high:.2f})"
+        if floor and name != floor:
+            line += f"   {times.ratio(name, floor)[0]:5.2f} x {floor}"
         print(line, flush=True)
 
 
