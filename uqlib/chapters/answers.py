@@ -133,5 +133,6 @@ def _bounds(exercise: Exercise) -> tuple[float, float]:
 
 
 def _shown(answer: Any) -> str:
-    text = repr(answer)
-    return f"{text if len(text) <= 40 else text[:37] + '...'}, a {type(answer).__name__}"
+    text, kind = repr(answer), type(answer).__name__
+    what = "text in quotes" if isinstance(answer, str) else f"a{'n' if kind[0] in 'aeiou' else ''} {kind}"
+    return f"{text if len(text) <= 40 else text[:37] + '...'}, {what}"
