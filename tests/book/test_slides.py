@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from playwright.sync_api import Browser
 
 SOURCE = slides.SOURCES / "half_day.toml"
-ASKED = tomllib.loads(SOURCE.read_text(encoding="utf-8"))
+DECKS = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in slides.SOURCES.glob("*.toml")}
 HIGH = 720  # pixels of a slide
 
 
@@ -22,18 +22,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The slides of the executed chapters, with their scripts."""
     place = tmp_path_factory.mktemp("slides")
     slides.copy_scripts(place / "_static")
-    (place / "half_day.html").write_text(slides.page(SOURCE), encoding="utf-8")
+    for name in DECKS:
+        (place / f"{name}.html").write_text(slides.page(slides.SOURCES / f"{name}.toml"), encoding="utf-8")
     return place
 
 
-def test_every_slide_shows_its_pictures_fits_and_asks_nobody_else(folder: Path, browser: Browser) -> None:
+@pytest.mark.parametrize("deck", sorted(DECKS))
+def test_every_slide_shows_its_pictures_fits_and_asks_nobody_else(folder: Path, browser: Browser, deck: str) -> None:
+    asked = DECKS[deck]["slide"]
     page = browser.new_page(viewport={"width": 1280, "height": HIGH})
     page.set_default_timeout(90_000)
     with served(folder) as home, Listener(page, home) as listener:
-        page.goto(f"{home}/half_day.html")
+        page.goto(f"{home}/{deck}.html")
         page.wait_for_selector("html[data-ready]")
-        assert page.evaluate("Reveal.getTotalSlides()") == len(ASKED["slide"])
-        for number, slide in enumerate(ASKED["slide"]):
+        assert page.evaluate("Reveal.getTotalSlides()") == len(asked)
+        for number, slide in enumerate(asked):
             page.evaluate("(number) => Reveal.slide(number)", number)
             here = page.locator("section.present:not(.stack)")
             assert here.locator("h2").inner_text() == slide["title"]
@@ -60,11 +63,14 @@ def test_slides_open_from_a_disk(folder: Path, browser: Browser) -> None:
     page.close()
 
 
-def test_the_speaker_has_the_words_of_the_schedule(folder: Path) -> None:
-    text = (folder / "half_day.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("deck", "words"), [("half_day", "Who drew a wide band"), ("afternoon", "What could one network tell us?")]
+)
+def test_the_speaker_has_the_words_of_the_schedule(folder: Path, deck: str, words: str) -> None:
+    text = (folder / f"{deck}.html").read_text(encoding="utf-8")
     notes = re.findall(r'<aside class="notes">(.*?)</aside>', text, re.DOTALL)
-    assert len(notes) == sum("say" in slide for slide in ASKED["slide"]) >= 5
-    assert "Who drew a wide band" in notes[0]
+    assert len(notes) == sum("say" in slide for slide in DECKS[deck]["slide"]) >= 5
+    assert words in notes[0]
 
 
 @pytest.fixture
