@@ -1,5 +1,6 @@
 """The set-up agrees with itself: one source of truth, and what follows from it follows."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import workshop
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -81,6 +83,41 @@ def test_the_readme_names_only_commands_that_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert {"book", "test"} <= named <= targets
+
+
+def windows_commands(text: str) -> list[str]:
+    """What a text in Markdown runs on Windows with the environment's `python`: whole lines, and code between ticks."""
+    found = re.findall(r"^\.venv\\Scripts\\python .*$", text, re.MULTILINE)
+    return found + re.findall(r"`(\.venv\\Scripts\\python [^`]+)`", text)
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/workshop/README_students.md"])
+def test_commands_for_windows_name_what_is_there(page: str) -> None:
+    """Files with their options, modules, and a Python that is supported, all without `make`."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = windows_commands(text)
+    assert len(commands) >= 3
+    for command in commands:
+        first, *rest = command.split()[1:]
+        if first == "-m":
+            assert importlib.util.find_spec(rest[0]), command
+            continue
+        assert "/" not in first
+        script = ROOT / first.replace("\\", "/")
+        assert script.is_file(), command
+        options = [word for word in rest if word.startswith("--")]
+        assert all(f'"{option}"' in script.read_text(encoding="utf-8") for option in options), command
+    (version,) = re.findall(r"^py -(\S+) -m venv \.venv$", text, re.MULTILINE)
+    assert version in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_windows_leaves_out_what_has_no_package_there() -> None:
+    """The README's filter of the lock takes away these packages and no others."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r'^findstr /v "([^"]+)" requirements\.lock > requirements-windows\.txt$', text, re.MULTILINE)
+    gone = {line.split("==")[0] for line in LOCK_TEXT.splitlines() if any(word in line for word in words.split())}
+    assert gone == set(workshop.NOT_ON_WINDOWS)
+    assert "pip install -r requirements-windows.txt" in text
 
 
 def test_extras_are_called_by_their_names() -> None:
