@@ -19,6 +19,9 @@ BOX = re.compile(
     r"^:::\{admonition\} (?P<title>[^\n]*)\n(?::[^\n]*\n)*(?P<body>.*?)^:::[ \t]*$", re.MULTILINE | re.DOTALL
 )
 BIBLIOGRAPHY = re.compile(r"^```\{bibliography\}.*?^```[ \t]*\n?", re.MULTILINE | re.DOTALL)
+PAGES = ("training",)
+"""Pages that go along with the notebooks, as Markdown: a class may have no site."""
+
 DOC = re.compile(r"\{doc\}`(?:(?P<words>[^`<]+?)\s*<)?(?P<name>\w+)>?`")
 CITE = re.compile(r"\{cite:([tp])\}`([^`]+)`")
 
@@ -40,6 +43,12 @@ def notebook(chapter: str, *, with_solutions: bool) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
+def page(name: str) -> tuple[str, str]:
+    """Title and Markdown of one of `PAGES`, as the class has it."""
+    text = (notebooks.ROOT / f"book/{name}.md").read_text(encoding="utf-8")
+    return text.split("\n", 1)[0].removeprefix("# "), plain(text, notebooks.chapter_names())
+
+
 def plain(text: str, chapters: Sequence[str]) -> str:
     """Markdown without what only the book's pages understand."""
     text = BIBLIOGRAPHY.sub("", text)
@@ -54,6 +63,8 @@ def _quoted(found: re.Match[str]) -> str:
 
 
 def _link(name: str, words: str | None, chapters: Sequence[str]) -> str:
+    if name in PAGES:
+        return f"[{words or page(name)[0]}]({name}.md)"
     if name not in chapters:
         return f"“{words or name}” (in the book)"
     return f"[{words or _title(name)}]({file_name(name, chapters)})"
@@ -70,8 +81,9 @@ def _work(key: str) -> tuple[str, str]:
     """Authors and year of an entry, whose key in a chapter has the chapter's mark in front."""
     entries: Any = _entries()
     entry = entries[key] if key in entries else entries[key.split("-", 1)[1]]
-    names = [" ".join([*person.prelast_names, *person.last_names]) for person in entry.persons["author"]]
-    names = [re.sub(r"[{}\\'\"]", "", name) for name in names]
+    names = [
+        " ".join(map(str, [*person.rich_prelast_names, *person.rich_last_names])) for person in entry.persons["author"]
+    ]
     who = names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
     return who, entry.fields["year"]
 

@@ -51,6 +51,8 @@ def pack(folder: Path, *, with_solutions: bool) -> None:
     for name in chapters:
         content = student.notebook(name, with_solutions=with_solutions)
         (folder / student.file_name(name, chapters)).write_text(content, encoding="utf-8")
+    for name in student.PAGES:
+        (folder / f"{name}.md").write_text(student.page(name)[1], encoding="utf-8")
     shutil.copytree(ROOT / "uqlib", folder / "uqlib", ignore=LEFT_OUT)
     for name in FILES:
         shutil.copyfile(ROOT / name, folder / name)

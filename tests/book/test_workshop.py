@@ -85,6 +85,18 @@ def test_marks_of_the_book_become_plain_words() -> None:
     assert "> **1. A**\n>\n> What?\n" in found
 
 
+def test_names_keep_their_accents() -> None:
+    assert student.plain("{cite:t}`painn-schutt2021equivariant`", CHAPTERS) == "Schütt et al. (2021)"
+    assert student.plain("{cite:p}`why-hullermeier2021aleatoric`", CHAPTERS) == "(Hüllermeier and Waegeman, 2021)"
+
+
+def test_a_page_that_goes_along_is_a_link() -> None:
+    title, text = student.page("training")
+    assert student.plain("See {doc}`training`.", CHAPTERS) == f"See [{title}](training.md)."
+    assert "{doc}" not in text
+    assert "(06_ensembles.ipynb)" in text
+
+
 def test_a_folder_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "html"
     (site / "book").mkdir(parents=True)
@@ -95,6 +107,7 @@ def test_a_folder_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (folder / "site/book/index.html").read_text() == "the book"
     assert len(list(folder.glob("*.ipynb"))) == len(CHAPTERS)
     assert not (folder / "teaching").exists()
+    assert all((folder / f"{name}.md").read_text(encoding="utf-8").startswith("# ") for name in student.PAGES)
     code = (
         "import uqlib; from uqlib.installation.packages import requirements; from uqlib.structures import datasets;"
         "print(uqlib.__file__, len(datasets.load('ammonia')), len(requirements()))"
