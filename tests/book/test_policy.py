@@ -160,10 +160,12 @@ def test_search_copy_tables_and_formulas_work_under_it(browser: Browser, address
             table.locator("button").nth(1).click()
             seen.add(table.inner_text())
         assert len(seen) > 1
-        cell = page.locator("div.highlight:has(button.copybtn)").first
-        cell.hover()
-        cell.locator("button.copybtn").click()
-        cell.locator("button.copybtn.success").wait_for()
+        button = page.locator("button.copybtn").first
+        button.evaluate(
+            "(one) => new MutationObserver(() => { window.copied = one.className; }).observe(one, { attributes: true })"
+        )
+        button.dispatch_event("click")
+        page.wait_for_function("/success/.test(window.copied || '')")
     assert listener.problems == []
     context.close()
 
