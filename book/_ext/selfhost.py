@@ -61,9 +61,7 @@ def verify(folder: Path) -> None:
     sums = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
     there = {path.name for path in folder.iterdir() if path.suffix in (".zip", ".gz")}
     if unknown := sorted(there ^ sums.keys()):
-        raise ValueError(
-            f"{folder}: {', '.join(unknown)}: archives and SHA256SUMS do not list the same; git restores it"
-        )
+        raise ValueError(f"{folder}: {', '.join(unknown)}: either no archive or no sum; `git checkout` restores both")
     for name, expected in sums.items():
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         if found != expected:
