@@ -6,10 +6,12 @@ NAME ?=
 URL ?=
 PORT ?= 8000
 WHEELS ?=
+SECONDS ?= 60
+SEED ?= $(shell date +%Y%m%d)
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test chapter serve workshop slides pdf stills mutants audit format check repository lock clean distclean
+.PHONY: help book test chapter serve workshop slides pdf stills fuzz mutants audit format check repository lock clean distclean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,10 @@ book: $(INSTALLED) ## execute the chapters, build the site into _build/html and 
 
 test: $(INSTALLED) check book ## every check: style, types, the library, each chapter, the built site
 	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory fuzz
+
+fuzz: $(INSTALLED) ## a minute: every reader of files, fed with spoilt ones that differ from day to day (SECONDS=60)
+	@$(BIN)/python tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 
 chapter: $(INSTALLED) ## one chapter executed and rendered: make chapter NAME=painn
 	@test -n "$(NAME)" || { echo "which chapter? make chapter NAME=painn"; exit 2; }

@@ -54,6 +54,7 @@ WHOLE_SITE = (
 FRONT_DOOR = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'self'; script-src 'none'">
 <title>The book</title>
 <link rel="icon" href="_static/logo.svg">
 <meta http-equiv="refresh" content="0; url=book/index.html">

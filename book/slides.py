@@ -8,6 +8,7 @@ folder beside them, so that they open from a disk in a room without network.
 
 import html
 import re
+import runpy
 import shutil
 import sys
 import tomllib
@@ -52,7 +53,8 @@ def main() -> int:
 
 
 def copy_scripts(folder: Path) -> None:
-    """All that the slides load."""
+    """All that the slides load. Raises ValueError for an archive that is not the one that was checked."""
+    runpy.run_path(str(VENDOR.parent / "selfhost.py"))["verify"](VENDOR)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in ARCHIVES:

@@ -1,6 +1,6 @@
 """Every reader of files, fed with what nobody wrote: spoilt copies of real files, for a minute or for hours.
 
-    python tests/fuzz.py --seconds 1200                 # by mutation, all readers in turn
+    python tests/fuzz.py --seconds 1200                 # by mutation, all readers in turn; `make test` takes a minute
     python tests/fuzz.py --seconds 1200 --coverage xyz  # one of them led by coverage: pip install atheris
 
 A reader may refuse, with a ValueError that names the file, or read; it may not end the process, raise anything else,
@@ -249,13 +249,15 @@ def by_mutation(target: Target, seconds: float, *, seed: int, most: int | None =
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="all together")
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=None, help="of a run that is to be repeated")
+    parser.add_argument("--only", metavar="NAME", help="one reader")
     parser.add_argument("--coverage", metavar="NAME", help="one reader, led by coverage")
     arguments = parser.parse_args()
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     if arguments.coverage:
         return by_coverage(arguments.coverage, arguments.seconds)
     known, faults, total = targets(), 0, 0
+    known = {arguments.only: known[arguments.only]} if arguments.only else known
     for name, target in known.items():
         seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
         share, tried = arguments.seconds / len(known), 0
@@ -267,7 +269,7 @@ def main() -> int:
                 print(f"{name}: {found} inputs, {accepted} accepted (seed {seed})", flush=True)
             except AssertionError as error:
                 faults += 1
-                print(f"{name}: FAULT {str(error)[:300]} (seed {seed})", flush=True)
+                print(f"{name}: FAULT {str(error)[:300]} (again: --only '{name}' --seed {seed})", flush=True)
             seed += 1
         total += tried
     print(f"{total} inputs, {faults} faults")

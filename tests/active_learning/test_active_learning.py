@@ -220,7 +220,9 @@ def test_nothing_worth_a_label_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
 def test_the_validation_set_gets_its_share(tmp_path: Path, share: float) -> None:
     history = run(tmp_path / "run", valid_share=share, generations=1)
-    assert history.generations[1].valid - history.generations[0].valid == 4 * share
+    before, after = history.generations
+    assert after.valid - before.valid == 4 * share
+    assert after.train - before.train == 4 * (1 - share)
 
 
 @pytest.mark.parametrize(

@@ -434,6 +434,12 @@ def test_contacts_count_images() -> None:
     assert closest_contact(alone) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("places", "closest"), [((0.0, 0.62, 1.4), 0.62), ((0.0, 0.85, 1.55), 0.7), ((0.0, 0.9), 0.9)])
+def test_the_closest_of_several_contacts_counts(places: tuple[float, ...], closest: float) -> None:
+    atoms = ase.Atoms(f"H{len(places)}", positions=[(x, 0.0, 0.0) for x in places])
+    assert closest_contact(atoms) == pytest.approx(closest / 0.62)
+
+
 def test_rmsd_of_molecules() -> None:
     one = rattled("NH3", 0)
     same = samples.turned(one, samples.random_rotation())

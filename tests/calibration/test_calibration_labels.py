@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from samples import rattled
 
 from uqlib import calibration, methods
-from uqlib.calibration import KINDS, Calibrated, Scalar, calibrate
+from uqlib.calibration import KINDS, Calibrated, Conformal, Scalar, calibrate
 from uqlib.metrics import UndefinedMetric, voigt
 from uqlib.prediction import Prediction, predict
 from uqlib.structures.dataset import Dataset
@@ -130,6 +130,25 @@ def test_what_no_label_tells_is_left_out_and_said() -> None:
         bare.calc = SinglePointCalculator(bare, **kept)
     with pytest.warns(DataWarning, match="no map for the stress, whose uncertainty is left out"):
         assert calibrate("conformal", said, replace(data, atoms=tuple(few))).stress is None
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_components_of_a_stress_and_frames_of_a_run_are_no_independent_draws(together: int) -> None:
+    data, said = case(160)
+    for k, frame in enumerate(data.atoms):  # cells are every second one
+        frame.info["group"] = str(k // (2 * together))
+    data = replace(data, atoms=data.atoms)
+    found = calibrate("conformal", said, data).stress
+    assert isinstance(found, Conformal)
+    assert found.groups == 80 // together
+    cells = [k for k, frame in enumerate(data.atoms) if frame.pbc.all()]
+    assert said.stress is not None
+    assert said.stress_uncertainty is not None
+    label = torch.as_tensor(np.stack([data.atoms[k].get_stress() for k in cells]))
+    spread = voigt(said.stress_uncertainty[cells])
+    ratio = ((voigt(said.stress[cells]) - label).abs() / spread).flatten().sort().values
+    share = (ratio <= found.quantile).double().mean().item() * (80 // together) / (80 // together + 1)
+    assert share == pytest.approx(found.level, abs=0.01)
 
 
 def test_an_element_without_forces_has_no_map() -> None:

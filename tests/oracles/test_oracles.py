@@ -1,11 +1,14 @@
 """Oracles: forces are the derivative of the energy, failures name their geometry, no label is lost or made twice."""
 
+import hashlib
 import importlib.util
 import pickle
 import shutil
+import subprocess
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +22,30 @@ from uqlib.oracles.cp2k import parse_output
 
 needs_pyscf = pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="PySCF is not installed")
 needs_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="CP2K (cp2k.psmp) is not installed")
+RECORDED = Path(__file__).parent / "recorded"
+"""Inputs of ours and what CP2K 2023.1 (Debian) printed of them, from the SCF to the stress, by the inputs' digests."""
 H2 = Atoms("H2", positions=[(0.0, 0.0, 0.0), (0.1, 0.2, 0.8)])
 NO_TEXT = CardText(
     title="", level="", settings={}, packages=(), sampling={}, info_keys={}, limits=(), references=(), command=""
 )
 H2_CELL = Atoms("H2", positions=[(0.0, 0.0, 0.0), (0.8, 0.1, 0.0)], cell=[4.0, 4.5, 4.2], pbc=True)
+
+
+def replayed(command: list[str], *, folder: Path, **_: object) -> subprocess.CompletedProcess[str]:
+    """What CP2K did with this input once. The coarse SCF that comes first only leaves its orbitals."""
+    text = Path(folder, "label.inp").read_text(encoding="utf-8")
+    Path(folder, "label-RESTART.wfn").touch()
+    name = hashlib.sha256(text.encode()).hexdigest()[:12]
+    said = (RECORDED / f"{name}.out").read_text(encoding="utf-8") if "ENERGY_FORCE" in text else ""
+    return subprocess.CompletedProcess(command, 0, said, "")
+
+
+@pytest.fixture(params=["recorded", pytest.param("run", marks=needs_cp2k)])
+def cp2k(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CP2K itself where it is installed, and everywhere what it printed once."""
+    if request.param == "recorded":
+        monkeypatch.setattr("uqlib.oracles.cp2k.run_program", replayed)
+        monkeypatch.setattr(shutil, "which", lambda program: program)
 
 
 @dataclass(frozen=True)
@@ -196,8 +218,7 @@ def test_interleave_is_even():
     assert names == ["a0", "b0", "a1", "a2", "b1", "a3", "a4", "b2", "a5"]
 
 
-@needs_cp2k
-def test_a_stored_silica_frame_can_be_labelled_again(capsys):
+def test_a_stored_silica_frame_can_be_labelled_again(cp2k, capsys):
     """The smallest cell that is labelled: a crystal of 36 atoms takes a minute or so."""
     folder = campaign.DATA / "silica"
     stored = [
@@ -246,8 +267,7 @@ def test_cp2k_output_without_forces_is_refused():
         parse_output(" ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:    -1.0\n", H2_CELL)
 
 
-@needs_cp2k
-def test_cp2k_forces_and_stress_are_derivatives_of_the_energy():
+def test_cp2k_forces_and_stress_are_derivatives_of_the_energy(cp2k):
     oracle = CP2KOracle(cutoff=250.0, relative_cutoff=40.0, scf_threshold=1e-7)
     labelled = oracle.label(H2_CELL)
     assert numerical_force(oracle, H2_CELL, 1, 0, 0.005) == pytest.approx(labelled.get_forces()[1, 0], abs=0.01)
@@ -261,10 +281,27 @@ def test_cp2k_forces_and_stress_are_derivatives_of_the_energy():
     assert abs(numerical) > 0.01
 
 
-@needs_cp2k
-def test_cp2k_scf_that_does_not_converge_names_the_geometry():
+def test_cp2k_scf_that_does_not_converge_names_the_geometry(cp2k):
     with pytest.raises(OracleError, match=r"did not converge in 1 cycles[\s\S]*geometry H2"):
         CP2KOracle(cutoff=100.0, max_cycles=1).label(H2_CELL)
+
+
+def test_recorded_outputs_belong_to_their_inputs():
+    inputs = sorted(RECORDED.glob("*.inp"))
+    assert len(inputs) >= 6
+    for path in inputs:
+        assert hashlib.sha256(path.read_bytes()).hexdigest()[:12] == path.stem
+        assert "ENERGY| Total FORCE_EVAL" in path.with_suffix(".out").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("lost", ["ENERGY| Total", "      2      1      H ", " STRESS|      y  "])
+def test_a_recorded_output_that_lost_a_line_is_refused(lost):
+    whole = next(t for path in sorted(RECORDED.glob("*.out")) if lost in (t := path.read_text(encoding="utf-8")))
+    assert parse_output(whole, H2_CELL).get_forces().shape == (2, 3)
+    lines = whole.splitlines(keepends=True)
+    first = next(k for k, line in enumerate(lines) if lost in line)
+    with pytest.raises(OracleError, match="CP2K's output holds"):
+        parse_output("".join(lines[:first] + lines[first + 1 :]).partition("STRESS| Eigenvectors")[0], H2_CELL)
 
 
 def test_methane_is_not_silently_shortened():

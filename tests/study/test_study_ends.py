@@ -20,7 +20,7 @@ import signals
 
 from uqlib.common.owner import InUse, owner_of
 from uqlib.study import load_grid, load_results
-from uqlib.study.cells import do_all
+from uqlib.study.cells import StudyError, do_all
 from uqlib.study.grid import FOLDER
 from uqlib.study.running import run
 from uqlib.study.stored import read_cell
@@ -80,7 +80,7 @@ class Interrupting(ThreadPoolExecutor):
 
     def submit(self, call: Any, /, *args: Any, **more: Any) -> Future:
         future = super().submit(call, *args, **more)
-        if call() == 2:
+        if args[0]() == 2:
             time.sleep(0.2)
             signal.raise_signal(signal.SIGINT)
         return future
@@ -129,7 +129,7 @@ class Losing(Executor):
                 self.waiting -= 1
                 if self.calls % 10 == 0:
                     raise KilledWorker
-            return call()
+            return call(*args, **more)
 
         return self.inner.submit(attempt)
 
@@ -144,6 +144,42 @@ def test_units_of_lost_workers_are_done_again_each_once() -> None:
     assert made == 2000
     assert sorted(kept) == list(range(2000))
     assert executor.most <= 400, "few at a time, so that memory does not grow with their number"
+
+
+class Confused(Executor):
+    """A cluster whose every worker dies while its answer travels: what dask's `cfexecutor` does then."""
+
+    def submit(self, call: Any, /, *args: Any, **more: Any) -> Future:
+        future: Future = Future()
+        try:
+            _, error, trace = call(*args, **more)
+            raise error.with_traceback(trace)
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.mark.parametrize("result", [7, None, (1, 2, 3), {"a": 1, "b": 2, "c": 3}, "abc"], ids=repr)
+def test_an_answer_that_arrives_after_its_worker_died_counts(result: Any) -> None:
+    kept: list[Any] = []
+    made = do_all(
+        [("unit", lambda: result)], lambda _, found: kept.append(found) or 1,
+        executor=Confused(), kept=0, total=1, called=("a", "b"), progress=False,
+    )  # fmt: skip
+    assert made == 1
+    assert kept == [result]
+
+
+@pytest.mark.parametrize("wrong", [TypeError("cannot unpack"), ValueError("too many"), KeyError("energy")], ids=repr)
+def test_an_error_of_a_unit_stays_its_error(wrong: Exception) -> None:
+    def fails() -> int:
+        raise wrong
+
+    with ThreadPoolExecutor(1) as executor, pytest.raises(StudyError, match=f"unit: {type(wrong).__name__}: "):
+        do_all(
+            [("unit", fails)], lambda *_: 1,
+            executor=executor, kept=0, total=1, called=("a", "b"), progress=False,
+        )  # fmt: skip
 
 
 def test_another_process_in_the_folder_of_the_results(tmp_path: Path) -> None:

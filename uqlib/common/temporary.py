@@ -5,6 +5,7 @@ Without torch: an oracle's workers write files, and each would else carry its we
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -19,6 +20,8 @@ from functools import cache
 from pathlib import Path
 
 OLD = 60.0  # seconds: processes of another container, whose numbers are others, may write in the same folder
+FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
+LITTLE = 16_384  # bytes: a disk with less is full, for any file that is written here
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # in names of temporary files: a process is one of a machine
 
 
@@ -51,15 +54,45 @@ def temporary_name(name: str) -> str:
 
 @contextmanager
 def own_folder(name: str) -> Iterator[Path]:
-    """A new folder among the temporary ones of the system, removed at the end, or else by a later `sweep`."""
-    system = Path(tempfile.gettempdir())
-    sweep(system)
-    folder = system / temporary_name(name)
-    folder.mkdir(mode=0o700)
+    """A new folder among the temporary ones of the system, removed at the end, or else by a later `sweep`.
+
+    Raises OSError that says where and names TMPDIR: there can be no folder, or what is put into it finds no room.
+    """
+    try:
+        system = Path(tempfile.gettempdir())
+        sweep(system)
+        folder = system / temporary_name(name)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise _no_room(error, tempfile.tempdir or "the folders that the system has for it") from error
     try:
         yield folder
+    except Exception as error:
+        if _for_want_of_room(error, folder):
+            raise _no_room(error, system) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _for_want_of_room(error: Exception, folder: Path) -> bool:
+    """Whether a folder's disk is full: SQLite, torch and programs say so in words of their own, or not at all."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(folder)
+    try:
+        return shutil.disk_usage(folder).free < LITTLE
+    except OSError:
+        return False
+
+
+def _no_room(error: Exception, system: str | Path) -> OSError:
+    number = error.errno if isinstance(error, OSError) else errno.ENOSPC
+    return OSError(
+        number or errno.ENOENT,
+        f"temporary files need room and cannot be written there ({getattr(error, 'strerror', None) or error}); set the "
+        "environment variable TMPDIR to a folder that has room and that you may write in",
+        str(system),
+    )
 
 
 @cache  # once for each folder: what is left there was left before

@@ -15,7 +15,6 @@ or nats, `uqlib_stress` and `uqlib_stress_uncertainty` (6,) eV/Å³ and `uqlib_u
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +98,8 @@ def write(path: str | Path, frames: Iterable[ase.Atoms]) -> None:
     frames = list(frames)
     if not frames:
         raise ValueError(f"frames: got none to write to {path.name!r}, expected at least one structure")
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / f"frames{path.suffix}"
+    with storage.own_folder("frames") as folder:
+        place = folder / f"frames{path.suffix}"
         if path.suffix in (".xyz", ".extxyz"):
             text = io.StringIO()
             ase.io.write(text, frames, format="extxyz")

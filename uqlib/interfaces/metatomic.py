@@ -17,7 +17,6 @@ cut them off after a tenth of a meV. The network is `PaiNN` itself, traced: ever
 from __future__ import annotations
 
 import copy
-import tempfile
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -104,8 +103,8 @@ def write(
         dtype="float64",
     )
     metadata = engines.ModelMetadata(name=f"uqlib: {kind}", description=description)
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "exported.pt"
+    with storage.own_folder("exported") as folder:
+        whole = folder / "exported.pt"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             engines.AtomisticModel(module, metadata, capabilities).save(whole)

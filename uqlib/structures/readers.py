@@ -189,7 +189,8 @@ def _unpacked(path: Path) -> Iterator[Path]:
         plain = folder / path.name[: -len(path.suffix)]
         try:
             with opened(path) as file:
-                plain.write_bytes(unpacked(file, path.stat().st_size, str(path)))
+                content = unpacked(file, path.stat().st_size, str(path))
         except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
             raise ValueError(f"{path}: cut short, or not compressed as it says ({error})") from error
+        plain.write_bytes(content)
         yield plain

@@ -189,9 +189,10 @@ def _of_executor(
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
                 job, deaths = waiting.popleft()
-                running[executor.submit(job[1])] = (job, deaths)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job, deaths = running.pop(future)
+                running[executor.submit(_answered, job[1])] = (job, deaths)
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                job, deaths = running.pop(done)
+                future = _opened_answer(done)
                 if type(future.exception()).__name__ == DIED and deaths < DEATHS:
                     waiting.append((job, deaths + 1))
                     continue
@@ -200,6 +201,41 @@ def _of_executor(
         for future in running:
             future.cancel()
         for future, (job, _) in running.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                yield job[0], future
+            if future.done() and not future.cancelled() and _opened_answer(future).exception() is None:
+                yield job[0], _opened_answer(future)
         raise
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a call returned, on its way here.
+
+    Where a worker dies while its answer travels, dask has the answer, and takes it apart as an error all the same
+    (`typ, exc, tb = result`, in its `cfexecutor`). This is then an error that carries the answer.
+    """
+
+    result: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((_AnswerArrived, _AnswerArrived(self.result), None))
+
+
+class _AnswerArrived(Exception):
+    """No error; see `_Answer`."""
+
+
+def _answered(call: Callable[[], Any]) -> _Answer:
+    return _Answer(call())
+
+
+def _opened_answer(future: Future[Any]) -> Future[Any]:
+    """The future of the call itself, from one of its answer that is done."""
+    opened: Future[Any] = Future()
+    error = future.exception()
+    if error is None:
+        opened.set_result(future.result().result)
+    elif isinstance(error, _AnswerArrived):
+        opened.set_result(error.args[0])
+    else:
+        opened.set_exception(error)
+    return opened
