@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import warnings
+import subprocess
+import sys
 from typing import Any
 
 import ase
@@ -38,9 +39,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # their packages' own words
 
 @functools.cache
 def model(name: str) -> ForeignModel:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return getattr(released, name)()
+    return getattr(released, name)()
 
 
 @functools.cache
@@ -67,6 +66,21 @@ def frames() -> list[ase.Atoms]:
 
 def batch(name: str, *atoms: ase.Atoms) -> Batch:
     return Batch.from_atoms(list(atoms), cutoff=model(name).cutoff, dtype=torch.float32, labels=False)
+
+
+@each
+def test_loading_it_warns_of_nothing_and_leaves_the_readers_warnings_alone(name: str) -> None:
+    code = (
+        "import warnings\n"
+        "from uqlib.interfaces import released\n"
+        "with warnings.catch_warnings(record=True) as heard:\n"
+        "    warnings.simplefilter('always')\n"
+        f"    released.{name}()\n"
+        "    warnings.warn('mine')\n"
+        "print([str(each.message) for each in heard])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "['mine']"
 
 
 @each

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -39,12 +39,13 @@ def chgnet(weights: Literal["0.3.0", "0.2.0", "r2scan"] = "0.3.0") -> ForeignMod
     """
     if weights not in CHGNETS:
         raise ValueError(f"weights: got {weights!r}, expected one of {CHGNETS}")
-    try:
-        from chgnet.model import CHGNet  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ImportError(MISSING.format(name="chgnet")) from error
-    with contextlib.redirect_stdout(None):
-        network = CHGNet.load(model_name=weights, use_device="cpu", verbose=False)
+    with _their_own_words():
+        try:
+            from chgnet.model import CHGNet  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise ImportError(MISSING.format(name="chgnet")) from error
+        with contextlib.redirect_stdout(None):
+            network = CHGNet.load(model_name=weights, use_device="cpu", verbose=False)
     cutoff = float(network.graph_converter.atom_graph_cutoff)
     return ForeignModel(_CHGNet(network), elements=range(1, 95), cutoff=cutoff)
 
@@ -56,11 +57,12 @@ def sevennet(weights: str = "7net-0") -> ForeignModel:
     """
     if weights not in SEVENNETS:
         raise ValueError(f"weights: got {weights!r}, expected one of {SEVENNETS}, which come with the package")
-    try:
-        from sevenn.util import load_checkpoint  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ImportError(MISSING.format(name="sevenn")) from error
-    network = load_checkpoint(weights).build_model()
+    with _their_own_words():
+        try:
+            from sevenn.util import load_checkpoint  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise ImportError(MISSING.format(name="sevenn")) from error
+        network = load_checkpoint(weights).build_model()
     network.delete_module_by_key("force_output")  # forces are made here
     return ForeignModel(_SevenNet(network), elements=sorted(network.type_map), cutoff=float(network.cutoff))
 
@@ -80,6 +82,14 @@ def referred_to(model: ForeignModel, data: Dataset) -> ForeignModel:
     found = ForeignModel(module, elements=model.elements, cutoff=model.cutoff)
     found.trained_on = model.trained_on
     return found
+
+
+@contextlib.contextmanager
+def _their_own_words() -> Iterator[None]:
+    """What the packages, and those that they import, warn of while they load: nothing that a user could change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _Referred(nn.Module):
@@ -153,7 +163,8 @@ class _CHGNet(nn.Module):
         return energy * intensive, kept[0]
 
     def _graph(self, positions: Tensor, numbers: Tensor, cell: Tensor) -> Any:
-        from pymatgen.core import Structure  # pyright: ignore[reportMissingImports]
+        with _their_own_words():
+            from pymatgen.core import Structure  # pyright: ignore[reportMissingImports]
 
         periodic = cell.detach().abs().sum(dim=1) > 0
         if not periodic.any():
