@@ -20,6 +20,7 @@ from uqlib.interfaces import ForeignModel, released
 from uqlib.methods import AROUND_ANY
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.methods.neighbours import NearestNeighbours
+from uqlib.networks.memory import pieces_of
 from uqlib.prediction import predict
 from uqlib.structures import datasets
 from uqlib.structures.batch import Batch
@@ -187,3 +188,12 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
             ImportError, match=rf'{package}: the package is not installed; pip install "uqlib\[released\]"'
         ):
             door()
+
+
+@pytest.mark.skipif(not there["sevennet"], reason='pip install "uqlib[released]"')
+def test_batches_of_sevennet_are_sized_by_what_it_takes() -> None:
+    own = datasets.load("silica")["train"].take(range(4))
+    referred = released.referred_to(model("sevennet"), own)
+    assert referred.bytes_per_pair == model("sevennet").bytes_per_pair
+    for part in pieces_of(referred, own, largest=600_000_000):
+        assert part.n_structures == 1
