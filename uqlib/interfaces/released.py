@@ -42,7 +42,7 @@ def chgnet(weights: Literal["0.3.0", "0.2.0", "r2scan"] = "0.3.0") -> ForeignMod
         raise ValueError(f"weights: got {weights!r}, expected one of {CHGNETS}")
     with _their_own_words():
         try:
-            from chgnet.model import CHGNet  # pyright: ignore[reportMissingImports]
+            from chgnet.model.model import CHGNet  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ImportError(MISSING.format(name="chgnet")) from error
         with contextlib.redirect_stdout(None):
@@ -65,7 +65,7 @@ def sevennet(weights: str = "7net-0") -> ForeignModel:
             raise ImportError(MISSING.format(name="sevenn")) from error
         network = load_checkpoint(weights).build_model()
     network.delete_module_by_key("force_output")  # forces are made here
-    found = ForeignModel(_SevenNet(network), elements=sorted(network.type_map), cutoff=float(network.cutoff))
+    found = ForeignModel(_SevenNet(network), elements=sorted(network.type_map or ()), cutoff=float(network.cutoff))
     found.bytes_per_pair = SEVENNET_PAIR
     return found
 
