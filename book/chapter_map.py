@@ -25,6 +25,7 @@ SHORT = {
     "rmd17": "rMD17",
     "silica_active_learning": "silica learning",
     "error_bars_that_travel": "travel",
+    "released_potentials": "released",
 }
 """Names that are too long for a box."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import warnings
+import subprocess
+import sys
 from typing import Any
 
 import ase
@@ -19,6 +20,7 @@ from uqlib.interfaces import ForeignModel, released
 from uqlib.methods import AROUND_ANY
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.methods.neighbours import NearestNeighbours
+from uqlib.networks.memory import pieces_of
 from uqlib.prediction import predict
 from uqlib.structures import datasets
 from uqlib.structures.batch import Batch
@@ -38,9 +40,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # their packages' own words
 
 @functools.cache
 def model(name: str) -> ForeignModel:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return getattr(released, name)()
+    return getattr(released, name)()
 
 
 @functools.cache
@@ -67,6 +67,21 @@ def frames() -> list[ase.Atoms]:
 
 def batch(name: str, *atoms: ase.Atoms) -> Batch:
     return Batch.from_atoms(list(atoms), cutoff=model(name).cutoff, dtype=torch.float32, labels=False)
+
+
+@each
+def test_loading_it_warns_of_nothing_and_leaves_the_readers_warnings_alone(name: str) -> None:
+    code = (
+        "import warnings\n"
+        "from uqlib.interfaces import released\n"
+        "with warnings.catch_warnings(record=True) as heard:\n"
+        "    warnings.simplefilter('always')\n"
+        f"    released.{name}()\n"
+        "    warnings.warn('mine')\n"
+        "print([str(each.message) for each in heard])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "['mine']"
 
 
 @each
@@ -173,3 +188,12 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
             ImportError, match=rf'{package}: the package is not installed; pip install "uqlib\[released\]"'
         ):
             door()
+
+
+@pytest.mark.skipif(not there["sevennet"], reason='pip install "uqlib[released]"')
+def test_batches_of_sevennet_are_sized_by_what_it_takes() -> None:
+    own = datasets.load("silica")["train"].take(range(4))
+    referred = released.referred_to(model("sevennet"), own)
+    assert referred.bytes_per_pair == model("sevennet").bytes_per_pair
+    for part in pieces_of(referred, own, largest=600_000_000):
+        assert part.n_structures == 1

@@ -33,6 +33,7 @@ class ForeignModel(OtherNetwork):
     """
 
     members = None
+    bytes_per_pair: int | None = None  # while energies and forces are made, to size batches by; None: not known
     scale: Tensor
 
     def __init__(self, module: nn.Module, *, elements: Sequence[int], cutoff: float) -> None:

@@ -24,12 +24,13 @@ UNKNOWN = 12_000  # bytes a pair, of a network that does not say
 
 
 def bytes_per_pair(model: object) -> int:
-    """Bytes that one directed pair takes while energies and forces are made; `PaiNN` by its sizes, others by a guess.
+    """Bytes that one directed pair takes while energies and forces are made: `PaiNN` by its sizes.
 
+    Others by what they say themselves, an attribute `bytes_per_pair`, or by a guess.
     Counted with `study.costs.peak_memory`, and rounded up; atoms without neighbours are counted as two pairs.
     """
     if not isinstance(model, PaiNN):
-        return UNKNOWN
+        return int(getattr(model, "bytes_per_pair", None) or UNKNOWN)
     recipe = model.recipe
     return 12 * (recipe["features"] + 8) * recipe["interactions"] * model.dtype.itemsize
 
