@@ -28,8 +28,8 @@ class FromBiasedDynamics(FromDynamics):
     """Frames of dynamics that are pushed to where the predictor is uncertain (`uqlib.dynamics.Biased`).
 
     Then chosen as other frames of dynamics are: by the uncertainty, or at random. `strength`, `of` and `limit` as in
-    `Biased`: with of="energy" the strength is a plain number, and one of a few raises the energy that the dynamics
-    spend on a standard deviation to that many times its size.
+    `Biased`: with a strength of 2 and of="energy", each eV of uncertainty lowers the energy by 2 eV. Raises ValueError as
+    `Biased`, when candidates are asked for.
     """
 
     strength: float = 2.0
@@ -47,10 +47,10 @@ class OnTheFly:
     """Learning on the fly: dynamics go on until an atom is too uncertain, are labelled there, and go on from there.
 
     As in Jinnouchi, Karsai, Kresse, Phys. Rev. B 100, 014105 (2019), and FLARE: Vandermause et al., npj Comput. Mater.
-    6, 20 (2020). `ActiveLearning` with this as `propose` does it: each of its generations runs all replicas with the
+    6, 20 (2020). `ActiveLearning` with this as `propose` does it. Each of its generations runs all replicas with the
     latest potential until `labels` of them have stopped or all have reached their end, asks for labels of the frames
-    where they stopped, and fits again: from the beginning, as always. With `labels=1` every stop is learnt from before anything moves on, and
-    `generations` is the budget. `stops` tells what happened at each.
+    where they stopped, and fits again, from the beginning as always. With `labels=1` every stop is learnt from before
+    anything goes on, and `generations` is the budget. `stops` tells what happened at each.
 
     Replicas begin at training structures drawn at random, at `temperature` K, under Langevin dynamics. After a fit,
     and at the beginning, a replica runs `unwatched` steps before its uncertainty counts, since what was just labelled
@@ -214,7 +214,9 @@ def stops(history: History) -> list[Stop]:
             continue
         labels = {rounded_copy(atoms).positions.tobytes(): atoms for atoms in added}
         places = [rounded_copy(atoms).positions.tobytes() for atoms in kept.structures]
-        known = [(stop, labels[place]) for stop, place in zip(kept.state["stops"], places, strict=True) if place in labels]
+        known = [
+            (stop, labels[place]) for stop, place in zip(kept.state["stops"], places, strict=True) if place in labels
+        ]
         frames = [atoms for _, atoms in known]
         before, after = (
             predict(calibration.load(predictor_path(history.folder, generation.number + k)), frames) for k in (0, 1)

@@ -150,8 +150,8 @@ class Displaced:
     oversampling: int = 4
 
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
-        drawn = drawn(train, number * self.oversampling, seed)
-        found = random_displacement(drawn, scale=self.scale, number=len(drawn), seed=seed)
+        seeds = drawn(train, number * self.oversampling, seed)
+        found = random_displacement(seeds, scale=self.scale, number=len(seeds), seed=seed)
         return possible_and_new(found, train, number, closest=self.closest, rmsd=self.rmsd)
 
 

@@ -97,8 +97,8 @@ class Biased(AroundPredictor):
         """(S,) eV"""
         if prediction.unit == "nats":
             raise ValueError(
-                f"predictor: a {type(self.predictor).__name__} gives uncertainties in nats, expected eV and eV/Å, since "
-                "a bias is an energy; calibrate it first, `Recalibrated(method=...)` or `Calibrated(...)`"
+                f"predictor: a {type(self.predictor).__name__} gives uncertainties in nats, expected eV and eV/Å, "
+                "since a bias is an energy; calibrate it first, `Recalibrated(method=...)` or `Calibrated(...)`"
             )
         if self.of == "forces":
             uncertainty = structure_uncertainty(prediction, batch)
@@ -150,4 +150,3 @@ def _strained(batch: Batch) -> tuple[Batch, Tensor | None]:
     strain = torch.eye(3, dtype=stretch.dtype, device=stretch.device) + 0.5 * (stretch + stretch.mT)
     moved = torch.einsum("na,nab->nb", positions, strain.index_select(0, batch.structure_of_atom))
     return replace(batch, positions=moved, cell=batch.cell @ strain), stretch
-
