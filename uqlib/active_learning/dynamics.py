@@ -27,9 +27,9 @@ AT_ONCE = 500  # steps after which it is looked whether there are enough stops
 class FromBiasedDynamics(FromDynamics):
     """Frames of dynamics that are pushed to where the predictor is uncertain (`uqlib.dynamics.Biased`).
 
-    Then chosen as other frames of dynamics are: by the uncertainty, or at random. `strength`, `of` and `limit` as in
-    `Biased`: with a strength of 2 and of="energy", each eV of uncertainty lowers the energy by 2 eV. Raises ValueError as
-    `Biased`, when candidates are asked for.
+    Then chosen as other frames of dynamics are: by uncertainty, or at random. `strength`, `of` and `limit` as in
+    `Biased`: with a strength of 2 and of="energy", each eV of uncertainty lowers the energy by 2 eV. Errors as
+    those of `Biased`, when candidates are asked for.
     """
 
     strength: float = 2.0

@@ -1,7 +1,8 @@
 """Molecular dynamics on any `Predictor`: many replicas in one batch, watched by their uncertainty.
 
 `simulate` runs them and returns `Trajectories`; `Biased` makes them look for what is uncertain; rules say what "broken"
-means; `survival` and `structure` look at what came out. Written here although `torch-sim-atomistic` (Cohen et al. 2025) integrates batches, too, and does so well on a
+means; `survival` and `structure` look at what came out.
+Written here although `torch-sim-atomistic` (Cohen et al. 2025) integrates batches, too, and does so well on a
 GPU: its noise comes from torch's global generator, so that a replica's path depends on which others run beside it; it
 searches neighbours anew at every step (no skin); a replica cannot leave a running batch; its HDF5 files do not survive
 being killed while they are open; and it brings PyTables and h5py. What is needed here is a few hundred lines.

@@ -67,7 +67,8 @@ class Biased(AroundPredictor):
         if limit is not None and not 0 < limit < math.inf:
             unit = "eV" if of == "energy" else "eV/Å"
             raise ValueError(f"limit: got {limit}, expected {unit} above 0, or None for a bias without a limit")
-        self.predictor, self.strength, self.of, self.limit = predictor, strength, of, limit
+        self.predictor, self.strength, self.limit = predictor, strength, limit
+        self.of: Literal["energy", "forces"] = of
 
     def predict(self, batch: Batch) -> Prediction:
         """Differentiable as the predictor is. Errors as `both`."""
