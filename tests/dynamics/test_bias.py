@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ase
@@ -12,7 +12,7 @@ import samples
 import torch
 
 from uqlib import UncertaintyCalculator
-from uqlib.dynamics import Biased, VelocityVerlet, simulate, structure_uncertainty, thermal_each
+from uqlib.dynamics import Biased, VelocityVerlet, simulate, structure_uncertainty
 from uqlib.methods import Ensemble, LastLayer
 from uqlib.methods.gmm import GaussianMixture
 from uqlib.networks.training import Settings
@@ -104,18 +104,40 @@ def test_the_push_stops_above_the_limit(predictor: Predictor) -> None:
     assert (wide.predict(batch).forces - true.forces).abs().max() > 1e-4
 
 
-def test_dynamics_conserve_the_biased_energy_and_climb(predictor: Predictor) -> None:
-    """Constant energy in all engines: the batched one, and ASE by its calculator. The uncertain is sought."""
-    starts = thermal_each([samples.rattled("NH3", k, size=0.02) for k in range(3)], temperature=100, seed=0)
-    options: dict[str, Any] = {"integrator": VelocityVerlet(), "steps": 100, "seed": 0, "timestep": 0.25, "every": 5}
-    plain = simulate(predictor, starts, progress=False, **options)
-    found = simulate(Biased(predictor, strength=4.0), starts, progress=False, **options)
-    drift = np.abs(found.conserved - found.conserved[0]).max()
-    assert drift < 0.02 * np.abs(found.potential_energy - found.potential_energy[0]).max()
-    assert found.uncertainty.mean() > plain.uncertainty.mean()
-    atoms = starts[0].copy()
-    atoms.calc = UncertaintyCalculator(Biased(predictor, strength=4.0))
-    assert atoms.get_potential_energy() == pytest.approx(found.potential_energy[0, 0], abs=1e-6)
+@dataclass(frozen=True)
+class Spring:
+    """Each atom on a spring of 2 eV/Å² to the origin, with an error bar of the energy that is the first atom's x."""
+
+    cutoff: float = 3.0
+    dtype: torch.dtype = torch.float64
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def predict(self, batch: Batch) -> Prediction:
+        first = batch.atoms_per_structure.cumsum(0) - batch.atoms_per_structure
+        energy = batch.positions.new_zeros(batch.n_structures)
+        return Prediction(
+            energy=energy.index_add(0, batch.structure_of_atom, batch.positions.square().sum(1)),
+            forces=-2 * batch.positions,
+            force_uncertainty=torch.ones_like(batch.positions[:, 0]),
+            energy_uncertainty=0.5 * batch.positions[first, 0],
+        )
+
+
+def test_dynamics_turn_about_the_minimum_of_the_biased_energy() -> None:
+    """x² - 3 · x/2 has its minimum at 0.75 Å: from rest at the origin, atoms swing to 1.5 Å and lose no energy."""
+    start = ase.Atoms("He2", positions=[[0.0, 0, 0], [0, 2.0, 0]])
+    biased = Biased(Spring(), strength=3.0)
+    options: dict[str, Any] = {"integrator": VelocityVerlet(), "seed": 0, "timestep": 0.5, "every": 1}
+    found = simulate(biased, [start, start], steps=600, progress=False, **options)
+    x = found.positions[:, 0, 0]
+    assert x.max() == pytest.approx(1.5, abs=1e-3)
+    assert x.min() == pytest.approx(0.0, abs=1e-3)
+    assert np.abs(found.conserved - found.conserved[0]).max() < 1e-3
+    atoms = start.copy()
+    atoms.positions[0, 0] = 0.2
+    atoms.calc = UncertaintyCalculator(biased)
+    assert atoms.get_potential_energy() == pytest.approx(0.04 + 4.0 - 3.0 * 0.1)
+    assert atoms.get_forces()[0, 0] == pytest.approx(-0.4 + 1.5)
 
 
 def test_gradients_go_through(predictor: Predictor) -> None:
