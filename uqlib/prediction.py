@@ -6,7 +6,7 @@ the only place where forces are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -237,7 +237,7 @@ def predict(
     """
     predictor = placed(predictor, device=device, dtype=dtype)
     found = pieces_for(predictor, as_dataset(data), structures=batch_size, max_pairs=max_pairs, memory=memory)
-    return joined([_on_cpu(predictor.predict(batch)) for batch in found])
+    return joined([mapped(predictor.predict(batch), Tensor.cpu) for batch in found])
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
@@ -262,10 +262,12 @@ def joined(parts: Sequence[Prediction]) -> Prediction:
 TENSORS = [field.name for field in fields(Prediction) if field.name != "unit"]
 
 
-def _on_cpu(prediction: Prediction) -> Prediction:
-    def move(value: Any) -> Any:
-        if isinstance(value, Parts):
-            return Parts(aleatoric=move(value.aleatoric), epistemic=move(value.epistemic))
-        return value if value is None else value.cpu()
+def mapped(prediction: Prediction, change: Callable[[Tensor], Tensor]) -> Prediction:
+    """With `change` made to each tensor that there is; the unit stays."""
 
-    return replace(prediction, **{name: move(getattr(prediction, name)) for name in TENSORS})
+    def of(value: Any) -> Any:
+        if isinstance(value, Parts):
+            return Parts(aleatoric=of(value.aleatoric), epistemic=of(value.epistemic))
+        return value if value is None else change(value)
+
+    return replace(prediction, **{name: of(getattr(prediction, name)) for name in TENSORS})

@@ -36,7 +36,7 @@ from uqlib.active_learning import (
     surviving,
 )
 from uqlib.active_learning.history import Generation
-from uqlib.active_learning.proposals import Candidates, _drawn
+from uqlib.active_learning.proposals import Candidates, drawn
 from uqlib.attack import attack
 from uqlib.calibration import Recalibrated
 from uqlib.dynamics import BondLengths, Langevin, simulate, thermal
@@ -334,7 +334,7 @@ def test_stages_offer_geometries_on_the_way() -> None:
     )
     assert sum(ends.counts.values()) == sum(staged.counts.values()) == 12
     every = Attacked(stages=4, **{**loose, "oversampling": 1}).candidates(predictor, train, number=12, seed=0)
-    walks = attack(predictor, _drawn(train, 3, 0), train, temperature=1000.0, steps=8, seed=0)
+    walks = attack(predictor, drawn(train, 3, 0), train, temperature=1000.0, steps=8, seed=0)
     offered = {k: [path[k].positions.tolist() for path in walks.paths] for k in (1, 2, 4, 6, 8)}
     kept = [atoms.positions.tolist() for atoms in every.structures]
     assert all(place in kept for k in (2, 4, 6, 8) for place in offered[k])

@@ -18,7 +18,7 @@ import torch
 from ase.calculators.calculator import Calculator
 
 from uqlib.__main__ import main
-from uqlib.active_learning import Attacked, Displaced, FromDynamics
+from uqlib.active_learning import Attacked, Displaced, FromBiasedDynamics, FromDynamics, OnTheFly
 from uqlib.dynamics import BondLengths
 from uqlib.loops import Driver, Grid, System, do_unit, load_grid, run, running
 from uqlib.loops.barrier import band_of, climb, path_height
@@ -246,6 +246,26 @@ def test_what_cannot_be_labelled_is_counted(tmp_path: Path) -> None:
     assert cell["first"] is None
     learnt = cell["learners"]["one network"]
     assert lasting(learnt["before"]) == lasting(learnt["after"])
+
+
+def test_dynamics_that_use_the_uncertainty_drive_too(tmp_path: Path) -> None:
+    """Biased, and stopped where they are uncertain: the same cells as others have; and no other cell goes stale."""
+    before = grid(tmp_path)
+    proposals = {
+        **before.systems["small"].proposals,
+        "biased": FromBiasedDynamics(steps=20, trajectories=2, rmsd=0.0, percentile=0.0),
+        "on-the-fly": OnTheFly(limit=1e-6, steps=200, replicas=4, unwatched=2, rmsd=0.0, closest=0.01),
+    }
+    new = {name: Driver(name=name, method="llpr", proposal=name) for name in ("biased", "on-the-fly")}
+    found = grid(tmp_path, proposals=proposals)
+    found = dataclasses.replace(found, drivers={**before.drivers, **new})
+    assert found.identity("small", "llpr", 0) == before.identity("small", "llpr", 0)
+    assert run(found, tmp_path / "out", only=["small/0/biased", "small/0/on-the-fly"], **QUIET).made == 2
+    for cell in read(tmp_path / "out").values():
+        assert [g["labelled"] for g in cell["generations"]] == [3, 3, 0]
+        assert [g["train"] for g in cell["generations"]] == [6, 9, 12]
+        assert cell["seconds"]["proposing"] > 0
+        assert set(cell["learners"]) == {"one network", "ensemble"}
 
 
 def test_a_loop_on_a_gpu(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 Killed at any moment, the same call goes on where it stopped and ends with the same history.
 """
 
+from .dynamics import FromBiasedDynamics, OnTheFly, Stop, stops
 from .history import Generation, History
 from .labels import LabelStore
 from .loop import ActiveLearning
@@ -16,17 +17,21 @@ __all__ = [
     "ActiveLearning",
     "Attacked",
     "Displaced",
+    "FromBiasedDynamics",
     "FromDynamics",
     "FromPool",
     "Generation",
     "History",
     "LabelStore",
+    "OnTheFly",
     "Proposal",
+    "Stop",
     "barrier_error",
     "energy_mae",
     "force_mae",
     "force_spearman",
     "lifetimes",
+    "stops",
     "stress_mae",
     "surviving",
 ]

@@ -166,23 +166,40 @@ class ActiveLearning:
         return calibration.load(path)
 
     def _candidates(self, predictor: Predictor, train: Dataset, seed: int, folder: Path, number: int) -> Candidates:
-        path = generation_folder(folder, number) / "candidates.json"
+        path = candidates_path(folder, number)
         if not path.exists():
-            found = self.propose.candidates(predictor, train, number=self.labels, seed=derived_seed(seed, number, 1))
+            more: dict[str, Any] = {}
+            if getattr(self.propose, "continues", False):
+                more = {"state": read_candidates(folder, number - 1).state if number else None}
+            own = derived_seed(seed, number, 1)
+            found = self.propose.candidates(predictor, train, number=self.labels, seed=own, **more)
             frames = [_geometry(atoms) for atoms in found.structures]
-            write_atomically(path, json.dumps({"counts": dict(found.counts), "structures": frames}).encode())
-        plain = read_json(path, CANDIDATES, REMEDY)
-        try:
-            structures = [ase.Atoms(**frame) for frame in plain["structures"]]
-            return Candidates(structures=structures, counts=dict(plain["counts"]))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{path}: not {CANDIDATES} ({type(error).__name__}: {error}); {REMEDY}") from error
+            plain = {"counts": dict(found.counts), "structures": frames}
+            plain |= {} if found.state is None else {"state": found.state}
+            write_atomically(path, json.dumps(plain).encode())
+        return read_candidates(folder, number)
 
     def _grown(self, train: Dataset, valid: Dataset, new: Sequence[ase.Atoms]) -> tuple[Dataset, Dataset]:
         chosen = [int((k + 1) * self.valid_share) > int(k * self.valid_share) for k in range(len(new))]
         to_valid = [atoms for atoms, take in zip(new, chosen, strict=True) if take]
         to_train = [atoms for atoms, take in zip(new, chosen, strict=True) if not take]
         return _with(train, to_train), _with(valid, to_valid)
+
+
+def candidates_path(folder: Path, number: int) -> Path:
+    """Where a run keeps what was proposed in a generation."""
+    return generation_folder(folder, number) / "candidates.json"
+
+
+def read_candidates(folder: Path, number: int) -> Candidates:
+    """What was proposed in a generation. Raises ValueError naming the file if it is no such list."""
+    path = candidates_path(folder, number)
+    plain = read_json(path, CANDIDATES, REMEDY)
+    try:
+        structures = [ase.Atoms(**frame) for frame in plain["structures"]]
+        return Candidates(structures=structures, counts=dict(plain["counts"]), state=plain.get("state"))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: not {CANDIDATES} ({type(error).__name__}: {error}); {REMEDY}") from error
 
 
 def _changed(method: Method, **options: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import ase
 import numpy as np
@@ -22,10 +22,15 @@ class Candidates:
 
     structures: list[ase.Atoms]
     counts: Mapping[str, int]  # "kept", and each reason to drop one, -> how many
+    state: Mapping[str, Any] | None = None  # plain data, of a proposal that goes on from where it stood
 
 
 class Proposal(Protocol):
-    """How geometries for the next labels are found."""
+    """How geometries for the next labels are found.
+
+    One that `continues` (an attribute that is true) also takes `state`: None in the first generation, and what its last
+    candidates had as their `state` afterwards.
+    """
 
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
         """At most `number` geometries, the same for the same predictor and seed."""
@@ -91,7 +96,7 @@ class Attacked(Filters):
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
         found = attack(
             predictor,
-            _drawn(train, -(-number * self.oversampling // self.stages), seed),
+            drawn(train, -(-number * self.oversampling // self.stages), seed),
             train,
             temperature=self.temperature,
             steps=self.steps,
@@ -120,7 +125,7 @@ class FromDynamics(Filters):
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
         found = from_dynamics(
             predictor,
-            _drawn(train, self.trajectories, seed),
+            drawn(train, self.trajectories, seed),
             pick=self.pick,
             temperature=self.temperature,
             steps=self.steps,
@@ -145,8 +150,8 @@ class Displaced:
     oversampling: int = 4
 
     def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
-        drawn = _drawn(train, number * self.oversampling, seed)
-        found = random_displacement(drawn, scale=self.scale, number=len(drawn), seed=seed)
+        seeds = drawn(train, number * self.oversampling, seed)
+        found = random_displacement(seeds, scale=self.scale, number=len(seeds), seed=seed)
         return possible_and_new(found, train, number, closest=self.closest, rmsd=self.rmsd)
 
 
@@ -187,7 +192,7 @@ def possible_and_new(
     return Candidates(structures=kept, counts=dict(counts))
 
 
-def _drawn(train: Dataset, number: int, seed: int) -> Dataset:
+def drawn(train: Dataset, number: int, seed: int) -> Dataset:
     """`number` structures at random; each at most once more often than any other."""
     random = np.random.default_rng(seed)
     rounds = -(-number // len(train))

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uqlib.dynamics.bias import structure_uncertainty
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
 from uqlib.structures.units import KB
-
-SMALLEST = 1e-24  # (eV/Å)²: keeps the logarithm finite where symmetry or solitude makes the uncertainty zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +75,6 @@ class Objective:
         energy = total / batch.atoms_per_structure
         log_weight = -energy / self.kt - self.log_partition
         return Terms(value=log_uncertainty + log_weight, uncertainty=uncertainty, log_weight=log_weight, energy=energy)
-
-
-def structure_uncertainty(prediction: Prediction, batch: Batch) -> Tensor:
-    """(S,) float64, one number a structure: the root mean square over its atoms in eV/Å, or the mean in nats."""
-    atoms = prediction.force_uncertainty.double()
-    score = prediction.unit == "nats"
-    total = atoms.new_zeros(batch.n_structures).index_add(
-        0, batch.structure_of_atom, atoms if score else atoms.square()
-    )
-    mean = total / batch.atoms_per_structure
-    return mean if score else mean.clamp_min(SMALLEST).sqrt()
 
 
 def percentile(values: Tensor, percent: float) -> float:

@@ -109,8 +109,14 @@ class TimedProposal:
     proposal: Proposal
     diary: Diary = field(compare=False, repr=False)
 
-    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int) -> Candidates:
+    @property
+    def continues(self) -> bool:
+        """Whether the proposal goes on from where it stood."""
+        return getattr(self.proposal, "continues", False)
+
+    def candidates(self, predictor: Predictor, train: Dataset, *, number: int, seed: int, **more: Any) -> Candidates:
         """As the proposal's own."""
-        seconds, found = costs.seconds(lambda: self.proposal.candidates(predictor, train, number=number, seed=seed))
+        own: Any = self.proposal.candidates
+        seconds, found = costs.seconds(lambda: own(predictor, train, number=number, seed=seed, **more))
         self.diary.write("proposing", seconds)
         return found

@@ -10,7 +10,7 @@ import ase
 import numpy as np
 
 from uqlib import methods
-from uqlib.active_learning import Attacked, Displaced, FromDynamics
+from uqlib.active_learning import Attacked, Displaced, FromBiasedDynamics, FromDynamics, OnTheFly
 from uqlib.calibration import KINDS
 from uqlib.dynamics import Rule
 from uqlib.networks.training import Settings
@@ -19,7 +19,13 @@ from uqlib.structures import datasets
 from uqlib.structures.datasets import Dataset
 
 POOL = "pool"  # the proposal that takes more frames of the training split
-PROPOSALS = {"attack": Attacked, "displacement": Displaced, "dynamics": FromDynamics}
+PROPOSALS = {
+    "attack": Attacked,
+    "displacement": Displaced,
+    "dynamics": FromDynamics,
+    "biased": FromBiasedDynamics,
+    "on-the-fly": OnTheFly,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +157,7 @@ class System:
     start: Start
     network: Mapping[str, int | float]
     training: Settings
-    proposals: Mapping[str, Attacked | Displaced | FromDynamics]
+    proposals: Mapping[str, Attacked | Displaced | FromDynamics | OnTheFly]
     judged: Mapping[str, int]  # split -> how many of its structures, from the first; 0: all
     survival: Survival
     barrier: Barrier | None = None
