@@ -106,22 +106,22 @@ def test_train_and_score(
     )
 
 
-@pytest.mark.parametrize("method", sorted(methods.METHODS))
+@pytest.mark.parametrize("method", sorted(methods.EVERY))
 def test_an_option_changes_what_it_names_and_nothing_else(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The learning rate of snapshots and the schedule of those trained by likelihood are their own."""
-    default: Any = methods.METHODS[method]
-    monkeypatch.setitem(methods.METHODS, method, dataclasses.replace(default, network={"cutoff": 4.0}))
+    default: Any = methods.EVERY[method]
+    monkeypatch.setitem(methods.EVERY, method, dataclasses.replace(default, network={"cutoff": 4.0}))
     arguments = ["train", "--data", "ammonia", "--method", method]
     recipe = recipe_of(cli._parser().parse_args([*arguments, "--epochs", "30", "--features", "8"]))
     assert recipe.network == {"cutoff": 4.0, "features": 8}
     assert recipe.settings == dataclasses.replace(default.settings, epochs=30)
-    if method == "shallow":  # 300 epochs and 100
+    if method in ("shallow", "crps"):  # 300 epochs and 100
         assert recipe.likelihood_settings == dataclasses.replace(default.likelihood_settings, epochs=10)
     changed = {"network", "settings", "likelihood_settings"}
     names = {field.name for field in dataclasses.fields(recipe)} - changed
     assert all(getattr(recipe, name) == getattr(default, name) for name in names)
     same = recipe_of(cli._parser().parse_args([*arguments, "--epochs", str(default.settings.epochs)]))
-    assert same == methods.METHODS[method]
+    assert same == methods.EVERY[method]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from uqlib.methods.gmm import GaussianMixture
 from uqlib.methods.llpr import LastLayer
 from uqlib.methods.mve import MeanVariance
 from uqlib.methods.neighbours import NearestNeighbours
+from uqlib.methods.pops import PointwiseOptimal
+from uqlib.methods.quantile import Quantile
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.snapshot import Snapshot
 from uqlib.prediction import Method, Prediction, Predictor, predict
@@ -44,6 +46,9 @@ RECIPES = {
     "gmm": GaussianMixture(**COMMON),
     "mahalanobis": GaussianMixture(components=1, **COMMON),
     "neighbours": NearestNeighbours(**COMMON),
+    "crps": Shallow(score="crps", members=3, likelihood_settings=samples.BRIEF, **COMMON),
+    "quantile": Quantile(steps=40, **COMMON),
+    "pops": PointwiseOptimal(**COMMON),
 }
 
 Fitted = Any  # a Predictor with `to`, `save` and `load`
@@ -54,7 +59,7 @@ def fit(name: str, *, seed: int = 0) -> Fitted:
     return RECIPES[name].fit(data["train"], data["valid"], seed=seed, progress=False)
 
 
-@pytest.fixture(scope="module", params=methods.METHODS)
+@pytest.fixture(scope="module", params=methods.EVERY)
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -94,12 +99,12 @@ def by_structure(prediction: Prediction, batch: Batch) -> Tensor:
 
 
 def test_every_method_has_a_recipe_here() -> None:
-    assert set(RECIPES) == set(methods.METHODS)
+    assert set(RECIPES) == set(methods.EVERY)
 
 
 def test_protocols(method: str, fitted: Fitted) -> None:
     assert isinstance(RECIPES[method], Method)
-    assert type(RECIPES[method]) is type(methods.METHODS[method])
+    assert type(RECIPES[method]) is type(methods.EVERY[method])
     assert isinstance(fitted, Predictor)
     assert fitted.cutoff == samples.CUTOFF
 
@@ -136,7 +141,7 @@ def test_the_uncertainty_says_something(exact: Fitted) -> None:
 
 def test_defaults_on_ammonia(method: str) -> None:
     """A few epochs of small networks on real data: all is a number far from the training set, and forces are learnt."""
-    data, recipe = datasets.load("ammonia"), methods.METHODS[method]
+    data, recipe = datasets.load("ammonia"), methods.EVERY[method]
     brief: Any = {"network": {"features": 16, "interactions": 2}, "settings": replace(recipe.settings, epochs=6)}  # pyright: ignore
     fitted = replace(recipe, **brief).fit(data["train"], data["valid"], seed=0, progress=False)  # pyright: ignore
     far, near = predict(fitted, data["hot"]), predict(fitted, data["test"])

@@ -19,12 +19,12 @@ from uqlib.metrics import voigt
 from uqlib.prediction import Prediction, predict
 
 SCORES = {"gmm", "mahalanobis", "neighbours"}  # nats
-LEARN_IT_OR_NOT = {"mve", "evidential"}  # their uncertainty is what labels have taught them
+LEARN_IT_OR_NOT = {"mve", "evidential", "quantile"}  # their uncertainty is what labels have taught them
 
 Fitted = Any
 
 
-@pytest.fixture(scope="module", params=methods.METHODS)
+@pytest.fixture(scope="module", params=methods.EVERY)
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -140,12 +140,11 @@ def test_members_have_the_spread(method: str, exact: Fitted) -> None:
     members = exact.members(batch)
     assert members.stress is not None
     spread = members.stress.std(0)
-    if method == "llpr":  # samples of a posterior
+    sampled = method in ("llpr", "pops")  # of a posterior
+    if sampled:
         spread = exact.members(batch, count=20_000).stress.std(0)
-    factor = exact.energy_factor / exact.factor_of_stress if method in ("llpr", "shallow") else 1.0
-    close(
-        spread, factor * known(exact.predict(batch)), tolerance=2e-2 * float(spread.max()) if method == "llpr" else 1e-7
-    )
+    factor = exact.energy_factor / exact.factor_of_stress if sampled or method in ("shallow", "crps") else 1.0
+    close(spread, factor * known(exact.predict(batch)), tolerance=2e-2 * float(spread.max()) if sampled else 1e-7)
 
 
 def test_a_member_is_a_potential(method: str, exact: Fitted) -> None:
@@ -161,14 +160,14 @@ def test_a_member_is_a_potential(method: str, exact: Fitted) -> None:
 
 
 def test_with_stress_and_without_again(method: str) -> None:
-    recipe = methods.METHODS[method]
+    recipe = methods.EVERY[method]
     stressed = methods.with_stress(recipe, 2.0)
     assert "stress_weight" not in repr(recipe)
-    assert repr(stressed).count("stress_weight") == 1 + (method in {"mve", "evidential", "shallow"})
+    assert repr(stressed).count("stress_weight") == 1 + (method in {"mve", "evidential", "shallow", "crps"})
     assert methods.with_stress(stressed, 0.0) == recipe
     with pytest.raises(ValueError, match=r"times: got -1\.0, expected a finite number"):
         methods.with_stress(recipe, -1.0)
-    odd: Any = replace(recipe, loss=lambda evaluation, batch: evaluation.energy.sum()) if method != "llpr" else None  # pyright: ignore
-    if odd is not None:
+    if method not in ("llpr", "pops"):
+        odd: Any = replace(recipe, loss=lambda evaluation, batch: evaluation.energy.sum())  # pyright: ignore
         with pytest.raises(ValueError, match="has no stress_weight, expected an EnergyForceLoss"):
             methods.with_stress(odd)

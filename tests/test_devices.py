@@ -38,7 +38,7 @@ from uqlib.dynamics import (
     thermal_each,
 )
 from uqlib.interfaces import CalculatorCommittee, ForeignModel, UncertaintyCalculator
-from uqlib.methods import METHODS, GaussianMixture, LastLayer, NearestNeighbours, with_stress
+from uqlib.methods import EVERY, GaussianMixture, LastLayer, NearestNeighbours, with_stress
 from uqlib.methods.shared.committee import Committee
 from uqlib.prediction import Prediction, placed, predict
 from uqlib.structures.batch import Batch
@@ -113,7 +113,7 @@ def asked(predictor: Any, **options: Any) -> np.ndarray:
     return atoms.get_forces()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_method_goes_all_its_ways(gpu: None, name: str, tmp_path: Path) -> None:
     here, there = fitted(name, "cpu"), fitted(name, "cuda")
     assert (here.device.type, there.device.type) == ("cpu", "cuda")

@@ -26,7 +26,7 @@ from uqlib.attack import (
     screen,
     structure_uncertainty,
 )
-from uqlib.methods import METHODS
+from uqlib.methods import EVERY
 from uqlib.prediction import Prediction
 from uqlib.structures.batch import Batch
 from uqlib.structures.datasets import Dataset
@@ -364,7 +364,7 @@ def test_a_predictor_without_gradients_is_refused() -> None:
         attack(Detached(), dimers(), dimers(), temperature=300.0, seed=0, **EXACT)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY)
 def test_every_method_can_be_attacked_and_screened(method: str) -> None:
     data = samples.dataset()
     model = RECIPES[method].fit(data["train"], data["valid"], seed=0, progress=False)
@@ -380,6 +380,39 @@ def test_every_method_can_be_attacked_and_screened(method: str) -> None:
     assert (value[:, -1] > value[:, 0]).double().mean() > 0.7
     result = screen(model, found.structures, data["train"], percentile=50.0)
     assert sum(result.counts.values()) == len(seeds)
+
+
+# --- a target -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [0.02, 0.05])
+def test_with_a_target_the_walk_stops_there(target: float) -> None:
+    """Where energy has no say it ends at the target, from below and from above; without a target it goes further."""
+    data, options = dimers(), {"temperature": math.inf, "seed": 0, "steps": 300, **EXACT}
+    seeds = labelled(chain(1.0), chain(1.85))
+    found = attack(Springs(), seeds, data, target=target, **options)
+    np.testing.assert_allclose(found.uncertainty[:, -1], target, rtol=0.01)
+    assert float(attack(Springs(), seeds, data, **options).uncertainty[0].nan_to_num().max()) > 1.1 * target
+
+
+def test_the_energy_holds_back_from_the_target() -> None:
+    data, ends = dimers(), []
+    for temperature in (300.0, 2000.0, math.inf):
+        found = attack(
+            Springs(), data.take([2]), data, target=0.03, temperature=temperature, seed=0, steps=300, **EXACT
+        )
+        ends.append(float(found.uncertainty[0, -1]))
+    assert ends == sorted(ends)
+    assert 0.5 * 0.03 < ends[0] < 0.99 * ends[2]
+
+
+def test_targets_that_mean_nothing_are_refused() -> None:
+    data = dimers()
+    for target in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=r"target: got .* expected a finite number of eV/Å above 0"):
+            attack(Springs(), data, data, temperature=300.0, target=target, seed=0, **EXACT)
+    with pytest.raises(ValueError, match=r"target: got 0\.1 eV/Å, but the predictor's uncertainty is a score in nats"):
+        attack(Springs(unit="nats"), data, data, temperature=300.0, target=0.1, seed=0, **EXACT)
 
 
 # --- screening --------------------------------------------------------------------------------------------------

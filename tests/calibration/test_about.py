@@ -28,7 +28,7 @@ from uqlib.structures.datasets import Dataset
 OLD = Path(__file__).parent / "calibrated_0.1.0.uq"  # a scalar on two networks, as the first files were written
 
 
-@pytest.mark.parametrize("method", sorted(methods.METHODS))
+@pytest.mark.parametrize("method", sorted(methods.EVERY))
 def test_every_method_remembers_what_it_was_trained_on(method: str, tmp_path: Path) -> None:
     data = samples.dataset()
     train = replace(data["train"], card={"level": "a pair potential"})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import samples
 import torch
 from samples import batch_of, crystal, rattled
+from scipy import stats
 from torch import nn
 
 from uqlib.methods.shallow import (
@@ -24,6 +27,7 @@ from uqlib.methods.shallow import (
 )
 from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.networks.evaluation import evaluate
+from uqlib.networks.losses import gaussian_crps
 from uqlib.networks.painn import Message, PaiNN
 from uqlib.structures.batch import Batch
 
@@ -156,3 +160,69 @@ def test_likelihood_is_learnt() -> None:
 def test_refused() -> None:
     with pytest.raises(ValueError, match="members: got 1, expected at least 2"):
         Shallow(members=1)
+
+
+# --- another score, fewer labels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("error", "sigma"), [(0.0, 0.3), (0.7, 0.3), (-2.5, 1.4), (4.0, 0.05)])
+def test_crps_is_the_integral_that_defines_it(error: float, sigma: float) -> None:
+    """∫ (F(x) - 1[x >= label])² dx, with F the distribution around the prediction."""
+    grid = np.linspace(-30, 30, 2_000_001)
+    square = (stats.norm.cdf(grid, scale=sigma) - (grid >= error)) ** 2
+    found = gaussian_crps(torch.tensor([error**2]).double(), torch.tensor([sigma**2]).double())
+    assert float(found) == pytest.approx(np.trapezoid(square, grid), abs=5e-5)
+
+
+def test_crps_has_slopes_where_nothing_is_wrong() -> None:
+    squared = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    variance = torch.tensor([0.1, 2.0], dtype=torch.float64, requires_grad=True)
+    slopes = torch.autograd.grad(gaussian_crps(squared, variance).sum(), (squared, variance))
+    assert all(torch.isfinite(slope).all() for slope in slopes)
+    assert (slopes[1] > 0).all(), "less spread is better there"
+
+
+@pytest.mark.parametrize("score", ["nll", "crps"])
+@pytest.mark.parametrize("hidden", ["energy", "forces"])
+def test_a_hidden_label_teaches_the_mean_and_not_the_spread(score: Any, hidden: str) -> None:
+    model = with_heads(samples.small_network(), 4, seed=0)
+    batch = DATA["train"].batch(cutoff=model.cutoff, dtype=torch.float64)
+    alone = replace(batch, energy=None) if hidden == "forces" else replace(batch, forces=None)
+    seen: Any = "energy" if hidden == "forces" else "forces"
+    loss = ShallowLoss(energy_floor=0.01, force_floor=0.1, score=score, score_of=seen)
+    value = loss(with_members(model, alone, train=True), alone)
+    weights = dict(model.named_parameters())
+    slopes = dict(zip(weights, torch.autograd.grad(value, list(weights.values()), allow_unused=True), strict=True))
+    of_members = [s for name, s in slopes.items() if name.startswith("heads")]
+    assert all(s is None or not s.any() for s in of_members)
+    readout = slopes["readout.outer.weight"]
+    assert readout is not None
+    assert bool(readout.any())
+
+
+def test_without_labels_nothing_is_lost_but_the_label() -> None:
+    """Half of the energies unknown: the loss is that of the known half, for either score."""
+    model = with_heads(samples.small_network(), 3, seed=1)
+    batch = DATA["train"].take(range(6)).batch(cutoff=model.cutoff, dtype=torch.float64)
+    assert batch.energy is not None
+    energy = batch.energy.clone()
+    energy[::2] = torch.nan
+    some, known = replace(batch, energy=energy, forces=None), batch.select([1, 3, 5])
+    loss = ShallowLoss(energy_floor=0.02, force_floor=0.1, score="crps")
+    found, expected = (float(loss(with_members(model, b), b)) for b in (some, replace(known, forces=None)))
+    assert found == pytest.approx(expected)
+
+
+def test_the_usual_recipe_shows_itself_as_before() -> None:
+    """Checkpoints and stored cells know a recipe by its words."""
+    for made in (Shallow(), ShallowLoss(energy_floor=0.1, force_floor=0.2)):
+        assert "score" not in repr(made)
+    assert "score='crps'" in repr(Shallow(score="crps"))
+    assert "score_of='energy'" in repr(Shallow(score_of="energy"))
+
+
+def test_unknown_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match="score: got 'mse', expected 'nll'"):
+        Shallow(score="mse")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="score_of: got 'stress', expected 'both'"):
+        Shallow(score_of="stress")  # pyright: ignore[reportArgumentType]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import samples
 
-from uqlib.methods import METHODS
+from uqlib.methods import EVERY
 from uqlib.networks import training
 from uqlib.networks.training import Settings
 from uqlib.prediction import predict
@@ -18,7 +18,7 @@ from uqlib.study import comparison, scoring
 from uqlib.study.comparison import Comparison, compare
 
 DATA = samples.dataset({"train": 12, "valid": 4, "test": 8})
-RECIPES = {name: METHODS[name] for name in ("snapshot", "llpr", "gmm", "shallow")}
+RECIPES = {name: EVERY[name] for name in ("snapshot", "llpr", "gmm", "shallow")}
 SIZES: Any = {"network": samples.NETWORK, "epochs": 5, "seed": 0, "resamples": 20, "progress": False}
 
 
@@ -92,7 +92,7 @@ def test_json(found: Comparison) -> None:
 
 
 def test_every_method_can_be_adapted() -> None:
-    recipes: dict[str, Any] = dict(METHODS)
+    recipes: dict[str, Any] = dict(EVERY)
     for name, recipe in recipes.items():
         settings = Settings(epochs=7, batch_size=3, plateau=2)
         adapted = comparison.adapt(recipe, samples.NETWORK, settings, Path("folder") / name)

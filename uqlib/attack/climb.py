@@ -37,6 +37,7 @@ def attack(
     train: Dataset,
     *,
     temperature: float,
+    target: float | None = None,
     steps: int = 60,
     learning_rate: float = 0.02,
     displacement: float = 0.01,
@@ -58,6 +59,8 @@ def attack(
         train: what the predictor was trained on; its energies make the partition function.
         temperature: K, of the weight; `math.inf` for uncertainty alone. It weighs the energy per atom, so that it means
             the same for any number of atoms.
+        target: eV/Å, the uncertainty of a structure at which to end, its energy as low as that allows; None: climb on.
+            It means an error of this size where the uncertainty is calibrated.
         steps: of Adam. An atom moves by up to about `learning_rate` Å along each axis in each.
         displacement: Å, standard deviation of the random displacement at the beginning, without which equal seeds
             would take the same path, and mirror planes along the axes would be kept.
@@ -70,8 +73,9 @@ def attack(
         there while the others go on; its last good structure says so in `info["stopped"]`.
 
     Raises:
-        ValueError: negative steps or displacement, a learning rate or temperature that is not positive; other
-            constraints of ASE; and what `Batch.from_atoms` and the predictor refuse of the seeds.
+        ValueError: negative steps or displacement, a learning rate, temperature or target that is not positive; a
+            target for a score in nats; other constraints of ASE; and what `Batch.from_atoms` and the predictor refuse
+            of the seeds.
     """
     for name, value, fine in (
         ("steps", steps, steps >= 0),
@@ -83,7 +87,7 @@ def attack(
                 f"{name}: got {value}, expected {'more than 0' if name == 'learning_rate' else '0 or more'}"
             )
     predictor = placed(predictor, device=device, dtype=dtype)
-    objective = Objective.of(train, temperature=temperature)
+    objective = Objective.of(train, temperature=temperature, target=target)
     start = Batch.from_atoms([frame.copy() for frame in seeds.atoms], cutoff=predictor.cutoff, dtype=torch.float64)
     start = start.to(predictor.device)
     random = torch.Generator().manual_seed(seed)

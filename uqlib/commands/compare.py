@@ -29,8 +29,8 @@ HELP = "train all methods, and score and time them"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `compare`."""
     parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or a file or folder of yours")
-    parser.add_argument("--methods", nargs="+", choices=sorted(methods.METHODS), metavar="METHOD",
-                        help=f"some of {', '.join(sorted(methods.METHODS))} (default: all)")  # fmt: skip
+    parser.add_argument("--methods", nargs="+", choices=sorted(methods.EVERY), metavar="METHOD",
+                        help=f"some of {', '.join(sorted(methods.EVERY))} (default: all)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     parser.add_argument("--epochs", type=int, default=100, metavar="N", help="of each network (default: 100)")
     parser.add_argument("--features", type=int, default=32, metavar="N", help="width of the networks (default: 32)")
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise Stop(f"--threads: got {arguments.threads}, expected at least 1")
     torch.set_num_threads(arguments.threads)
     data = find_splits(arguments)
-    recipes = {name: methods.METHODS[name] for name in arguments.methods or methods.METHODS}
+    recipes = {name: methods.EVERY[name] for name in arguments.methods or methods.EVERY}
     stress = stress_of(arguments) or 0.0
     network = {"features": arguments.features, "interactions": arguments.interactions}
     options = {name: getattr(arguments, name) for name in ("epochs", "seed", "checkpoints")}

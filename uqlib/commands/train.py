@@ -29,7 +29,7 @@ HELP = "train a method and score it on the test splits"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `train`."""
     parser.add_argument("--data", required=True, metavar="NAME|FILE", help="one of ours, or a file or folder of yours")
-    parser.add_argument("--method", required=True, choices=sorted(methods.METHODS), help="the way to an uncertainty")
+    parser.add_argument("--method", required=True, choices=sorted(methods.EVERY), help="the way to an uncertainty")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     parser.add_argument("--members", type=int, metavar="N", help="networks in an ensemble")
     parser.add_argument("--epochs", type=int, metavar="N",
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def recipe_of(arguments: argparse.Namespace) -> Any:
     """The recipe, with what was asked for; what was not stays as the method has it."""
-    recipe: Any = methods.METHODS[arguments.method]
+    recipe: Any = methods.EVERY[arguments.method]
     known = {field.name for field in dataclasses.fields(recipe)}
     options = {name: getattr(arguments, name) for name in ("members", "checkpoints")}
     options = {name: value for name, value in options.items() if value is not None} | {

@@ -9,10 +9,11 @@ from typing import Any
 from uqlib.common.schema import check_names, check_seeds
 from uqlib.loops.recipes import recipe
 from uqlib.loops.settings import POOL, Driver, System
+from uqlib.networks.losses import UNSAID
 from uqlib.study.cells import chosen
 
 VERSION = 1  # of what a cell holds: with another, older cells are stale
-LATER: Mapping[str, Any] = {"stress_weight": 0.0}
+LATER: Mapping[str, Any] = UNSAID
 """Fields that settings did not have when the first cells were made, where they change nothing: left out there."""
 
 

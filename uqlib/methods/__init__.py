@@ -13,6 +13,8 @@ from uqlib.methods.gmm import FittedMixture, GaussianMixture
 from uqlib.methods.llpr import LastLayer
 from uqlib.methods.mve import FittedMeanVariance, MeanVariance
 from uqlib.methods.neighbours import FittedNeighbours, NearestNeighbours
+from uqlib.methods.pops import PointwiseOptimal
+from uqlib.methods.quantile import FittedQuantile, Quantile
 from uqlib.methods.shallow import Shallow
 from uqlib.methods.shared.committee import Committee
 from uqlib.methods.shared.last_layer import UncertainLastLayer
@@ -34,7 +36,17 @@ METHODS: dict[str, Method] = {
     "mahalanobis": GaussianMixture(components=1),
     "neighbours": NearestNeighbours(),
 }
-"""Name -> recipe with its defaults; change some with `dataclasses.replace`."""
+"""Name -> recipe with its defaults, of the methods that the study compares; change some with `dataclasses.replace`."""
+
+NEWER: dict[str, Method] = {
+    "crps": Shallow(score="crps"),
+    "quantile": Quantile(),
+    "pops": PointwiseOptimal(),
+}
+"""Methods that came since: the study has no cells of them, so they are in no verdict and in no table of prices."""
+
+EVERY: dict[str, Method] = METHODS | NEWER
+"""All that can be trained and compared."""
 
 FITTED: dict[str, Any] = {
     "ensemble": Committee,
@@ -43,6 +55,7 @@ FITTED: dict[str, Any] = {
     "last layer": UncertainLastLayer,
     "gmm": FittedMixture,
     "neighbours": FittedNeighbours,
+    "quantile": FittedQuantile,
 }
 """Kind of file -> the class whose `load` reads it."""
 

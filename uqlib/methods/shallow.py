@@ -4,12 +4,18 @@ Kellner, Ceriotti, "Uncertainty quantification by direct propagation of shallow 
 2024, arXiv:2402.16621. The members share everything but their last layer, which costs next to nothing. Left alone they
 would agree by and by; what keeps them apart is the loss, the likelihood of the labels under a Gaussian with the
 members' mean and variance.
+
+With `score="crps"` the continuous ranked probability score of the same Gaussian takes the likelihood's place, one of
+the losses that arXiv:2602.15747 compares. Errors then count by their size, not by their square over the variance:
+outliers pull less, and a variance far too small costs less. That paper also asks which labels the members have to see;
+`score_of` shows them energies alone or forces alone, and the mean still learns from both.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +24,7 @@ from uqlib.methods.shared.hidden_units import last_layer
 from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.methods.shared.recipes import SingleNetwork
 from uqlib.networks.evaluation import Evaluation, evaluate
-from uqlib.networks.losses import Labelled, WithStress, labels_of, mean, stress_errors
+from uqlib.networks.losses import Labelled, WithStress, gaussian_crps, labels_of, mean, stress_errors
 from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN, Perceptron, moved
 from uqlib.networks.training import Settings
@@ -27,6 +33,10 @@ from uqlib.structures.datasets import Dataset
 
 HEAD, SPREAD, STRESS = "members", "spread", "spread of the stress"
 FLOOR = 0.1  # of the error at the end of the warm-up; a variance of zero would make the likelihood infinite
+Score = Literal["nll", "crps"]
+"""Of a Gaussian: the negative log likelihood, or the continuous ranked probability score."""
+ScoreOf = Literal["both", "energy", "forces"]
+"""The labels by which members are told apart; stress goes with the forces, being a slope of the energy as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -36,6 +46,11 @@ class ShallowLoss(WithStress):
     A Gaussian with the members' variance and a small floor (eq. 5 of the paper, there for energies). The components of
     an atom's force share theirs, the mean over x, y, z: what is learnt then does not depend on the axes. With a
     `stress_weight`, + w_S · mean over the nine components of the stress, which share theirs in the same way.
+
+    With `score="crps"` the same means of `gaussian_crps`, each over the error at the end of the warm-up, that is over
+    ten floors: energies and forces then have no unit, and the weights mean what they mean for the likelihood. Labels
+    that `score_of` leaves out enter by the likelihood of a Gaussian with one variance for all of a batch, the one that
+    suits it best: half the logarithm of the mean squared error. The mean learns from them, the spread does not.
     """
 
     energy_floor: float  # eV/atom
@@ -44,6 +59,8 @@ class ShallowLoss(WithStress):
     force_weight: float = 1.0
     stress_floor: float = 0.0  # eV/Å³
     stress_weight: float = 0.0
+    score: Score = "nll"
+    score_of: ScoreOf = "both"
 
     def __call__(self, evaluation: Evaluation, batch: Batch) -> Tensor:
         error = Labelled.of(evaluation, batch)
@@ -53,15 +70,28 @@ class ShallowLoss(WithStress):
         energy = energy + (self.energy_floor * batch.atoms_per_structure).square()
         force = spread[:, 1:].square().sum(-1).mean(1, keepdim=True) + self.force_floor**2
         energy, force = energy[error.structures], force[error.atoms]
-        energy_nll = 0.5 * (energy.log() + error.energy.to(forces.dtype).square() / energy)
-        force_nll = 0.5 * (force.log() + error.forces.square() / force)
-        loss = self.energy_weight * mean(energy_nll) + self.force_weight * mean(force_nll)
+        energies, sizes = error.energy.to(forces.dtype).square(), batch.atoms_per_structure[error.structures]
+        alone = self.score_of
+        of_energies = self.of(energies, energy, self.energy_floor * sizes, hidden=alone == "forces")
+        of_forces = self.of(error.forces.square(), force, self.force_floor, hidden=alone == "energy")
+        loss = self.energy_weight * of_energies + self.force_weight * of_forces
         if not self.stress_weight:
             return loss
         of_cells, cells = stress_errors(evaluation, batch)
         stress = evaluation.heads[STRESS].index_select(0, cells).square().sum(-1).mean((1, 2), keepdim=True)
         stress = stress + self.stress_floor**2
-        return loss + self.stress_weight * mean(0.5 * (stress.log() + of_cells.square() / stress))
+        return loss + self.stress_weight * self.of(
+            of_cells.square(), stress, self.stress_floor, hidden=alone == "energy"
+        )
+
+    def of(self, squared: Tensor, variance: Tensor, floor: Tensor | float, *, hidden: bool) -> Tensor:
+        """The mean score of the errors. `floor`, a standard deviation, is a tenth of that at the end of the warm-up."""
+        usual = floor / FLOOR
+        if hidden:
+            return 0.5 * (mean(squared / usual**2) + FLOOR**2).log()
+        if self.score == "nll":
+            return mean(0.5 * (variance.log() + squared / variance))
+        return mean(gaussian_crps(squared, variance) / usual)
 
 
 def with_members(model: PaiNN, batch: Batch, *, train: bool = False, stress: bool = False) -> Evaluation:
@@ -88,7 +118,8 @@ class Shallow(WithStress, SingleNetwork):
     """The recipe: `members` last layers, over hidden units of their own. `settings` and `loss` are the warm-up's.
 
     After it the likelihood is maximised with `likelihood_settings`, in which `stress_weight` is that of the stress (the
-    warm-up's is in `loss`). With `sized` (the paper's recalibration) factors for energies, forces and, if there are
+    warm-up's is in `loss`). `score="crps"` minimises that score instead; `score_of` says of which labels. With
+    `sized` (the paper's recalibration) factors for energies, forces and, if there are
     labels, stress are then set on the validation set.
     """
 
@@ -100,10 +131,16 @@ class Shallow(WithStress, SingleNetwork):
     force_weight: float = 1.0
     sized: bool = True
     stress_weight: float = 0.0
+    score: Score = "nll"
+    score_of: ScoreOf = "both"
 
     def __post_init__(self) -> None:
         if self.members < 2:
             raise ValueError(f"members: got {self.members}, expected at least 2")
+        if self.score not in ("nll", "crps"):
+            raise ValueError(f"score: got {self.score!r}, expected 'nll', the likelihood, or 'crps'")
+        if self.score_of not in ("both", "energy", "forces"):
+            raise ValueError(f"score_of: got {self.score_of!r}, expected 'both', 'energy' or 'forces'")
         self.check_weight()
 
     @property
@@ -133,6 +170,8 @@ class Shallow(WithStress, SingleNetwork):
             force_weight=self.force_weight,
             stress_floor=FLOOR * stress_error if self.stress_weight else 0.0,
             stress_weight=self.stress_weight,
+            score=self.score,
+            score_of=self.score_of,
         )
         trained = self.train_network(
             model,

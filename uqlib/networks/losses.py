@@ -5,8 +5,10 @@ A method with a likelihood of its own keeps it in its own file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +74,19 @@ def mean(values: Tensor) -> Tensor:
     return values.mean() if values.numel() else values.sum()
 
 
+def gaussian_crps(squared_error: Tensor, variance: Tensor) -> Tensor:
+    """Continuous ranked probability score of Gaussians, in the unit of the error: σ (z (2Φ(z) - 1) + 2φ(z) - 1/√π).
+
+    z is the error over σ, Φ and φ are the standard normal distribution and its density. Source: T. Gneiting, A. E.
+    Raftery, J. Am. Stat. Assoc. 102, 359 (2007), eq. 21, with the sign that makes small values the good ones. It grows
+    with the error itself where the likelihood grows with the square. The variance has to be positive.
+    """
+    sigma = variance.sqrt()
+    z = (squared_error + 1e-30).sqrt() / sigma  # even in the error; the root keeps its slope finite at zero
+    density = (-0.5 * z.square()).exp() / math.sqrt(2 * math.pi)
+    return sigma * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+
+
 Loss = Callable[[Evaluation, Batch], Tensor]
 
 
@@ -82,18 +97,23 @@ def labels_of(loss: object) -> tuple[str, ...]:
     return tuple(label for label in LABELS if getattr(loss, names[label], weights[label]))
 
 
+UNSAID: Mapping[str, Any] = {"stress_weight": 0.0, "score": "nll", "score_of": "both"}
+"""Fields that losses and recipes did not have at first, with the values that change nothing."""
+
+
 class WithStress:
     """A loss or a recipe with a `stress_weight`, of which nothing is said where it is zero.
 
     Checkpoints and runs of active learning are known by how their recipe shows itself: those without stress have to
-    look as they did before there was a weight.
+    look as they did before there was a weight. So it is with all fields of `UNSAID`.
     """
 
     stress_weight: float
 
     def __repr__(self) -> str:
         shown = [f.name for f in fields(self) if f.repr]  # pyright: ignore[reportArgumentType]
-        values = {name: getattr(self, name) for name in shown if name != "stress_weight" or self.stress_weight}
+        values = {name: getattr(self, name) for name in shown}
+        values = {name: value for name, value in values.items() if name not in UNSAID or value != UNSAID[name]}
         return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def check_weight(self) -> None:
