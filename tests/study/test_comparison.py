@@ -118,7 +118,7 @@ def test_refused() -> None:
 def test_stress_is_learnt_by_all_and_has_its_table() -> None:
     """The network that is shared learns it, too: what is built on it says how sure it is of the stress."""
     data = samples.with_cells({"train": 12, "valid": 4, "test": 8})
-    recipes = {name: METHODS[name] for name in ("llpr", "gmm", "mve")}
+    recipes = {name: EVERY[name] for name in ("llpr", "gmm", "mve")}
     without, asked = (compare(data, recipes, **SIZES, stress=stress) for stress in (0.0, 50.0))
     for found in (without, asked):
         text = found.as_text()
