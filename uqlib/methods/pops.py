@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uqlib.methods.llpr import curvature, rows
+from uqlib.methods.shared.curvature import STRUCTURES_AT_ONCE, curvature, rows
 from uqlib.methods.shared.last_layer import UncertainLastLayer
 from uqlib.methods.shared.recipes import AfterTraining
 from uqlib.networks.evaluation import OtherNetwork, evaluate
@@ -28,7 +28,6 @@ from uqlib.networks.memory import pieces_of
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.datasets import Dataset
 
-STRUCTURES_AT_ONCE = 50
 NEGLIGIBLE = 1e-6  # of the largest leverage of a point, or of the widest side of the box: taken for zero
 
 
