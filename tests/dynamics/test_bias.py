@@ -127,8 +127,8 @@ def test_dynamics_turn_about_the_minimum_of_the_biased_energy() -> None:
     """x² - 3 · x/2 has its minimum at 0.75 Å: from rest at the origin, atoms swing to 1.5 Å and lose no energy."""
     start = ase.Atoms("He2", positions=[[0.0, 0, 0], [0, 2.0, 0]])
     biased = Biased(Spring(), strength=3.0)
-    options: dict[str, Any] = {"integrator": VelocityVerlet(), "seed": 0, "timestep": 0.5, "every": 1}
-    found = simulate(biased, [start, start], steps=600, progress=False, **options)
+    options: dict[str, Any] = {"integrator": VelocityVerlet(), "seed": 0, "timestep": 0.2, "every": 1}
+    found = simulate(biased, [start, start], steps=500, progress=False, **options)
     x = found.positions[:, 0, 0]
     assert x.max() == pytest.approx(1.5, abs=1e-3)
     assert x.min() == pytest.approx(0.0, abs=1e-3)
