@@ -58,7 +58,8 @@ def verify(folder: Path) -> None:
     Raises:
         ValueError: one is not the one that was checked, is missing, or has no sum.
     """
-    sums = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in lines)}
     there = {path.name for path in folder.iterdir() if path.suffix in (".zip", ".gz")}
     if unknown := sorted(there ^ sums.keys()):
         raise ValueError(f"{folder}: {', '.join(unknown)}: either no archive or no sum; `git checkout` restores both")

@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import ase
 import ase.io
+import numpy as np
 import pytest
 import torch
 
@@ -31,9 +33,9 @@ def full(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files can be made, and nothing can be put into them."""
     real = io.open
 
-    def opened(file: object, mode: str = "r", *more: object, **options: object) -> object:
-        found = real(file, mode, *more, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        if not isinstance(file, int) and here in Path(os.fspath(file)).parents and set(mode) & set("wxa+"):  # pyright: ignore[reportArgumentType]
+    def opened(file: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
+        found = real(file, mode, *more, **options)
+        if not isinstance(file, int) and here in Path(os.fspath(file)).parents and set(mode) & set("wxa+"):
             found.close()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return found
@@ -92,7 +94,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where results go; not where temporary files go."""
     folder = tmp_path / "own"
     folder.mkdir()
-    ase.io.write(folder / "plain.traj", labelled_copy(ase.Atoms("H"), energy=1.0, forces=[[0.0, 0.0, 0.0]]))
+    ase.io.write(folder / "plain.traj", labelled_copy(ase.Atoms("H"), energy=1.0, forces=np.zeros((1, 3))))
     (folder / "packed.traj.gz").write_bytes(gzip.compress((folder / "plain.traj").read_bytes()))
     (folder / "out.traj").write_text("older")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))

@@ -3,8 +3,6 @@
 import hashlib
 import importlib.util
 import pickle
-import shutil
-import subprocess
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,31 +19,12 @@ from uqlib.oracles import CP2KOracle, OracleError, PySCFOracle, label_many, labe
 from uqlib.oracles.cp2k import parse_output
 
 needs_pyscf = pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="PySCF is not installed")
-needs_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="CP2K (cp2k.psmp) is not installed")
 RECORDED = Path(__file__).parent / "recorded"
-"""Inputs of ours and what CP2K 2023.1 (Debian) printed of them, from the SCF to the stress, by the inputs' digests."""
 H2 = Atoms("H2", positions=[(0.0, 0.0, 0.0), (0.1, 0.2, 0.8)])
 NO_TEXT = CardText(
     title="", level="", settings={}, packages=(), sampling={}, info_keys={}, limits=(), references=(), command=""
 )
 H2_CELL = Atoms("H2", positions=[(0.0, 0.0, 0.0), (0.8, 0.1, 0.0)], cell=[4.0, 4.5, 4.2], pbc=True)
-
-
-def replayed(command: list[str], *, folder: Path, **_: object) -> subprocess.CompletedProcess[str]:
-    """What CP2K did with this input once. The coarse SCF that comes first only leaves its orbitals."""
-    text = Path(folder, "label.inp").read_text(encoding="utf-8")
-    Path(folder, "label-RESTART.wfn").touch()
-    name = hashlib.sha256(text.encode()).hexdigest()[:12]
-    said = (RECORDED / f"{name}.out").read_text(encoding="utf-8") if "ENERGY_FORCE" in text else ""
-    return subprocess.CompletedProcess(command, 0, said, "")
-
-
-@pytest.fixture(params=["recorded", pytest.param("run", marks=needs_cp2k)])
-def cp2k(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CP2K itself where it is installed, and everywhere what it printed once."""
-    if request.param == "recorded":
-        monkeypatch.setattr("uqlib.oracles.cp2k.run_program", replayed)
-        monkeypatch.setattr(shutil, "which", lambda program: program)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def _of_executor(
     An interrupt gives up what is not done, and yields what is. What a worker took along when it died is done again.
     """
     waiting = deque((job, 0) for job in jobs)
-    running: dict[Future[Result], tuple[tuple[Work, Callable[[], Result]], int]] = {}
+    running: dict[Future[_Answer], tuple[tuple[Work, Callable[[], Result]], int]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
