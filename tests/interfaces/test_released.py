@@ -46,7 +46,7 @@ def model(name: str) -> ForeignModel:
 @functools.cache
 def calculator(name: str) -> Any:
     if name == "chgnet":
-        from chgnet.model import CHGNetCalculator  # pyright: ignore[reportMissingImports]
+        from chgnet.model.dynamics import CHGNetCalculator  # pyright: ignore[reportMissingImports]
 
         return CHGNetCalculator(use_device="cpu")
     from sevenn.calculator import SevenNetCalculator  # pyright: ignore[reportMissingImports]
