@@ -26,9 +26,9 @@ RECIPE = PointwiseOptimal(network=samples.NETWORK, settings=samples.BRIEF)
 def moved(model: PaiNN, change: torch.Tensor) -> PaiNN:
     other = copy.deepcopy(model)
     with torch.no_grad():
-        other.readout.outer.weight += change[:-1].reshape(other.readout.outer.weight.shape)
+        other.readout.outer.weight.add_(change[:-1].reshape(other.readout.outer.weight.shape))
         assert other.readout.outer.bias is not None
-        other.readout.outer.bias += change[-1]
+        other.readout.outer.bias.add_(change[-1])
     return other
 
 

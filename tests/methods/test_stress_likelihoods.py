@@ -120,7 +120,7 @@ def test_shallow_members_have_the_variance_of_their_stress() -> None:
     assert batch.stress is not None
     error = (evaluation.stress - batch.stress)[[0, 2]].detach().numpy().reshape(2, 9)
     logs = stats.norm.logpdf(error, 0.0, np.sqrt(variance)[:, None])
-    weights = {"energy_weight": 0.0, "force_weight": 0.0, "stress_weight": 0.5}
+    weights: dict[str, Any] = {"energy_weight": 0.0, "force_weight": 0.0, "stress_weight": 0.5}
     loss = ShallowLoss(energy_floor=1.0, force_floor=1.0, stress_floor=0.01, **weights)
     assert float(loss(evaluation, batch)) == pytest.approx(-0.5 * logs.mean() - 0.25 * math.log(2 * math.pi), rel=1e-10)
 
@@ -128,7 +128,7 @@ def test_shallow_members_have_the_variance_of_their_stress() -> None:
 @pytest.mark.parametrize("kind", ["mve", "evidential", "shallow"])
 def test_gradients_of_weights_are_finite_differences(kind: str) -> None:
     batch = cells()
-    options = {"energy_weight": 0.3, "force_weight": 0.5, "stress_weight": 0.7}
+    options: dict[str, Any] = {"energy_weight": 0.3, "force_weight": 0.5, "stress_weight": 0.7}
     if kind == "shallow":
         model, loss = (
             with_heads(samples.small_network(), 4, seed=0),
