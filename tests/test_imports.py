@@ -194,6 +194,13 @@ assert state() == before
     assert list(tmp_path.iterdir()) == []
 
 
+def test_workers_of_a_training_do_not_carry_what_is_fitted_afterwards(tmp_path: Path) -> None:
+    """scikit-learn brings pandas along where there is one: 60 MB for each process, and Binder has 2 GB in all."""
+    script = "import sys, uqlib.methods; print(sorted({'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_front_door_alone_is_light(tmp_path: Path) -> None:
     """In Colab it is imported before most of what the library needs is installed."""
     script = "import sys, uqlib; print(sorted({'torch', 'ase', 'vesin', 'numpy'} & set(sys.modules)))"

@@ -284,6 +284,18 @@ def test_the_cell_is_strained_only_if_asked() -> None:
     assert not np.asarray(ends[True].structures[1].cell).any()
 
 
+def test_a_strained_cell_is_not_turned() -> None:
+    """A skewed cell with nothing symmetric about it: what takes its old edges to the new ones is a symmetric matrix."""
+    skewed = bulk("H", "sc", a=1.0).repeat((2, 2, 2))
+    skewed.set_cell(skewed.cell.array @ (np.eye(3) + 0.08 * np.random.default_rng(2).normal(size=(3, 3))), True)
+    skewed.rattle(0.05, seed=3)
+    end = attack(Springs(cutoff=1.3), labelled(skewed), labelled(skewed), temperature=1e4, steps=8, displacement=0.0,
+                 seed=0, strain=True, learning_rate=0.03, **EXACT).structures[0]  # fmt: skip
+    deform = np.linalg.solve(skewed.cell.array, end.cell.array)
+    assert np.abs(deform - np.eye(3)).max() > 0.02
+    np.testing.assert_allclose(deform, deform.T, atol=1e-9)
+
+
 def test_the_slope_with_strain() -> None:
     """The first step of Adam has the sign of the slope and the length of the learning rate, here along an edge."""
     cell = bulk("H", "sc", a=1.0).repeat((2, 2, 2))

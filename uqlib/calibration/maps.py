@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import optimize
-from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 LARGEST = 1e6  # eV or eV/Å; keeps exp() of a score from far outside finite
@@ -135,6 +134,8 @@ class Isotonic:
     def fit(cls, error: Tensor, uncertainty: Tensor, *, proportional: bool, floor: float = FLOOR) -> Isotonic:
         """`floor` in units of the root mean square error keeps the smallest sigma positive."""
         e2 = _array(error) ** 2
+        from sklearn.isotonic import IsotonicRegression  # large: not for each worker
+
         regression = IsotonicRegression(increasing=True, y_min=float(floor**2 * e2.mean()), out_of_bounds="clip")
         regression.fit(_array(uncertainty), e2)
         knots, variances = regression.X_thresholds_.tolist(), regression.y_thresholds_.tolist()

@@ -12,12 +12,10 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from sklearn import mixture
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -25,6 +23,9 @@ from uqlib.methods.shared.distances import AtomScore, FeatureDistance, FeaturePr
 from uqlib.networks.evaluation import OtherNetwork
 from uqlib.networks.painn import PaiNN
 from uqlib.structures.datasets import Dataset
+
+if TYPE_CHECKING:
+    from sklearn import mixture
 
 STARTS = 3  # of expectation maximisation: the best one is kept
 STEPS = 1000  # at most
@@ -130,6 +131,9 @@ class GaussianMixture(FeatureDistance):
 
     def _maximise(self, points: np.ndarray, components: int, seed: int) -> mixture.GaussianMixture:
         """K Gaussians by expectation maximisation; `converged_` says whether it settled."""
+        from sklearn import mixture  # large: not for each worker
+        from sklearn.exceptions import ConvergenceWarning
+
         gaussians = mixture.GaussianMixture(
             components,
             covariance_type="full",

@@ -14,7 +14,6 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
-from sklearn.decomposition import PCA
 
 from uqlib.structures.bounds import full_list
 
@@ -200,6 +199,8 @@ class Projection:
                 f"components: got {components}, expected 1 to {min(table.shape)} for {table.shape[0]} structures with "
                 f"{table.shape[1]} numbers each"
             )
+        from sklearn.decomposition import PCA  # large: not for each worker
+
         found = PCA(n_components=components, svd_solver="full").fit(table)
         return cls(mean=found.mean_, axes=found.components_, shares=found.explained_variance_ratio_)
 
