@@ -8,7 +8,7 @@ import live_page
 import pytest
 from browser import Listener, served
 from live_page import by_itself, learnt, place
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 HEADS = ("ensemble", "mve", "evidential", "mixture", "llpr")
 WAIT = 90_000  # ms, for a training on a busy machine
@@ -268,11 +268,12 @@ def test_a_place_without_width_is_waited_for(name: str, page: Page, folder: Path
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     root = opened(page, folder, name)
     wide = root.locator("svg").first.get_attribute("width")
+    assert wide
     for width in ("24px", "0px", "61px", "auto"):
         root.evaluate("(root, width) => { root.style.width = width; }", width)
         page.wait_for_timeout(60)
+    expect(root.locator("svg").first).to_have_attribute("width", wide)
     assert not errors
-    assert root.locator("svg").first.get_attribute("width") == wide
 
 
 def test_less_motion_shows_the_finished_picture_only(browser: Browser, folder: Path) -> None:
