@@ -14,6 +14,7 @@ weights, and has no slopes by positions; what is needed of it is a dozen lines.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,8 @@ class PointwiseOptimal(AfterTraining):
         eye = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
         inverse = torch.linalg.inv(hessian + self.ridge * hessian.diagonal().mean() * eye)
         changes, leverage = corrections(exact, train, self.loss, inverse)
-        kept = changes[leverage >= torch.quantile(leverage, 1 - self.share)]
+        least = leverage.sort().values[math.ceil((1 - self.share) * (len(leverage) - 1))]
+        kept = changes[leverage >= least]
         fitted = UncertainLastLayer(copy.deepcopy(model), box(kept))
         return fitted.sized(valid) if self.sized else fitted
 
