@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import subprocess
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from uqlib.calibration import Calibrated, calibrate
 from uqlib.interfaces import ForeignModel, released
-from uqlib.methods import AROUND_ANY
 from uqlib.methods.gmm import GaussianMixture
+from uqlib.methods.llpr import LastLayer
 from uqlib.methods.neighbours import NearestNeighbours
 from uqlib.networks.memory import pieces_of
 from uqlib.prediction import predict
@@ -153,7 +155,28 @@ def test_methods_for_any_network_take_it(name: str) -> None:
     whole = predict(fitted, held_out)
     calibrated = Calibrated(fitted, calibrate("isotonic", whole, held_out))
     assert predict(calibrated, held_out).unit == "eV/Å"
-    assert "last layer" in AROUND_ANY
+
+
+@pytest.mark.skipif(not there["sevennet"], reason='pip install "uqlib[released]"')
+def test_a_last_layer_goes_around_sevennet() -> None:
+    """Which it asks in double precision: the same numbers as in single. CHGNet refuses, see below."""
+    few = []
+    for seed in range(3):
+        atoms = ase.Atoms("SiO2", positions=[[0, 0, 0], [1.6, 0, 0], [-0.5, 1.5, 0]], cell=[6, 6, 6], pbc=True)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0 - seed, forces=np.zeros((3, 3)))
+        few.append(atoms)
+    own = Dataset(name="few", atoms=tuple(few))
+    referred = released.referred_to(model("sevennet"), own)
+    single = referred.evaluate(own.batch(cutoff=referred.cutoff, labels=False))
+    in_double = Batch.from_atoms(own.atoms, cutoff=referred.cutoff, dtype=torch.float64)
+    double = copy.deepcopy(referred).to(torch.float64).evaluate(in_double)
+    torch.testing.assert_close(double.forces, single.forces.double(), rtol=0, atol=1e-4)
+    said = predict(LastLayer().fit_to(referred, own, own, seed=0), own)
+    assert said.energy_uncertainty is not None
+    assert bool((said.energy_uncertainty > 0).all())
+    assert bool((said.force_uncertainty > 0).all())
+    torch.testing.assert_close(said.forces, single.forces, rtol=0, atol=1e-5)
 
 
 @each

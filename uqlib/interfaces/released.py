@@ -115,6 +115,9 @@ class _SevenNet(nn.Module):
         super().__init__()
         network.set_is_batch_data(True)
         self.network = network
+        for module in network.modules():
+            if type(module).__name__ == "OnehotEmbedding":
+                module.register_forward_hook(_as_the_vectors)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The neighbours of the batch, seen from the other side: there a message goes from the first to the second."""
@@ -135,6 +138,14 @@ class _SevenNet(nn.Module):
         finally:
             hook.remove()
         return energy.reshape(-1), kept[0]
+
+
+def _as_the_vectors(module: Any, given: Any, said: Any) -> Any:
+    """SevenNet makes its first features in single precision, whatever it computes in."""
+    for name in (module.key_output, module.key_additional_output):
+        if name is not None:
+            said[name] = said[name].to(said["edge_vec"].dtype)
+    return said
 
 
 class _CHGNet(nn.Module):
