@@ -101,7 +101,9 @@ def test_a_bias_finds_what_is_more_uncertain(predictor: Predictor) -> None:
 
 
 def test_biased_dynamics_drive_a_loop(tmp_path: Path) -> None:
-    found = learn(tmp_path / "run", FromBiasedDynamics(steps=20, trajectories=2, of="forces", limit=1.0, **LOOSE))
+    found = learn(
+        tmp_path / "run", FromBiasedDynamics(strength=2.0, steps=20, trajectories=2, of="forces", limit=1.0, **LOOSE)
+    )
     assert [generation.labelled for generation in found.generations] == [2, 2, 0]
 
 

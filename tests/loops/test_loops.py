@@ -253,7 +253,7 @@ def test_dynamics_that_use_the_uncertainty_drive_too(tmp_path: Path) -> None:
     before = grid(tmp_path)
     proposals = {
         **before.systems["small"].proposals,
-        "biased": FromBiasedDynamics(steps=20, trajectories=2, rmsd=0.0, percentile=0.0),
+        "biased": FromBiasedDynamics(strength=2.0, steps=20, trajectories=2, rmsd=0.0, percentile=0.0),
         "on-the-fly": OnTheFly(limit=1e-6, steps=200, replicas=4, unwatched=2, rmsd=0.0, closest=0.01),
     }
     new = {name: Driver(name=name, method="llpr", proposal=name) for name in ("biased", "on-the-fly")}

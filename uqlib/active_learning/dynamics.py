@@ -28,11 +28,12 @@ class FromBiasedDynamics(FromDynamics):
     """Frames of dynamics that are pushed to where the predictor is uncertain (`uqlib.dynamics.Biased`).
 
     Then chosen as other frames of dynamics are: by uncertainty, or at random. `strength`, `of` and `limit` as in
-    `Biased`: with a strength of 2 and of="energy", each eV of uncertainty lowers the energy by 2 eV. Errors as
-    those of `Biased`, when candidates are asked for.
+    `Biased`: with a strength of 20 and of="energy", each 10 meV of uncertainty lower the energy by 200 meV. Which
+    strength pushes depends on the size of the uncertainties, so there is no default. Errors as those of `Biased`,
+    when candidates are asked for.
     """
 
-    strength: float = 2.0
+    strength: float
     of: Literal["energy", "forces"] = "energy"
     limit: float | None = None
 
